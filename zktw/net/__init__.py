@@ -1,0 +1,1 @@
+"""Twisted protocols and factories: thin shells that move bytes."""

@@ -1,0 +1,1 @@
+"""Assembly: the peer, its roles, and the service tree that twistd runs."""

@@ -1,0 +1,1 @@
+"""Who counts: the ensemble, its quorums, the election."""

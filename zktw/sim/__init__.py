@@ -1,0 +1,1 @@
+"""A whole ensemble of real servers in one process, under one seed."""

@@ -1,0 +1,1 @@
+"""Files: epochs, snapshots, the journal thread."""

@@ -1,0 +1,19 @@
+"""Every bound of the server with its reason."""
+
+# Apache's receiver allocates what the length says; 2 KiB holds any list of addresses (QuorumCnxManager).
+ELECTION_OPENING_BYTES_MAX = 2048
+# A notification with a configuration of some thousand members; Apache's own bound.
+NOTIFICATION_BYTES_MAX = 512 * 1024
+NOTIFICATION_BYTES_MIN = 28
+# One packet's data obeys jute's bound plus its slack (wire document, a).
+JUTE_MAXBUFFER = 0xFFFFF
+# A vector is not bounded by jute; no peer has a reason to send more identities than this on one packet.
+AUTHINFO_ITEMS_MAX = 1024
+# ACL entries of one list, nodes excluded: they are bounded by the stream itself.
+ACL_ITEMS_MAX = 65536
+# Connections on the quorum port that have not yet said who they are.
+EARLY_LEARNERS_MAX = 256
+# Connections on the election port that have not yet said who they are.
+ELECTION_STRANGERS_MAX = 256
+# Elections kept for the admin interface.
+CHRONICLE_ELECTIONS_MAX = 100

@@ -1,0 +1,1 @@
+"""The zktw command, a file a subcommand."""

@@ -1,0 +1,1 @@
+"""Atomic broadcast: discovery, synchronisation and broadcast as pure cores."""
