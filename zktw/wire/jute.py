@@ -1,0 +1,169 @@
+"""Jute, the big-endian record format of every ZooKeeper port and file (wire document, section a).
+
+Two readers: Reader for a record that is whole in memory, ByteFeed for streams without a length, where a record may
+arrive in any number of pieces and is never parsed twice.
+"""
+
+import struct
+from collections.abc import Generator
+from typing import TypeVar
+
+from zktw.terms.errors import WireError
+
+T = TypeVar("T")
+# A parser in small steps: yields whenever it needs more bytes than have arrived, returns what it parsed.
+Parsing = Generator[None, None, T]
+
+_INT = struct.Struct(">i")
+_LONG = struct.Struct(">q")
+
+
+def put_int(out: bytearray, value: int) -> None:
+    """Append a signed 32-bit integer."""
+    out += _INT.pack(value)
+
+
+def put_long(out: bytearray, value: int) -> None:
+    """Append a signed 64-bit integer."""
+    out += _LONG.pack(value)
+
+
+def put_bool(out: bytearray, value: bool) -> None:
+    """Append one byte, 1 or 0."""
+    out.append(1 if value else 0)
+
+
+def put_buffer(out: bytearray, value: bytes | None) -> None:
+    """Append length and bytes; None and b"" differ on the wire."""
+    if value is None:
+        out += _INT.pack(-1)
+    else:
+        out += _INT.pack(len(value))
+        out += value
+
+
+def put_string(out: bytearray, value: str | None) -> None:
+    """Append length in bytes and UTF-8 text."""
+    put_buffer(out, None if value is None else value.encode("utf-8"))
+
+
+def check_length(length: int, length_max: int) -> None:
+    """Refuse a length before memory is taken for it; -1 (null) is the caller's to allow."""
+    if not 0 <= length <= length_max:
+        raise WireError(f"unreasonable length {length} (at most {length_max})")
+
+
+class Reader:
+    """Reads fields of a record in memory, front to back. A field beyond the end raises WireError."""
+
+    __slots__ = ("_data", "length_max", "offset")
+
+    def __init__(self, data: bytes, length_max: int) -> None:
+        self._data = data
+        self.length_max = length_max
+        self.offset = 0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data) - self.offset
+
+    def _advance(self, count: int) -> int:
+        start = self.offset
+        if count > len(self._data) - start:
+            raise WireError(f"record ends at byte {len(self._data)}, {count} more wanted at {start}")
+        self.offset = start + count
+        return start
+
+    def int(self) -> int:
+        """A signed 32-bit integer."""
+        value: int = _INT.unpack_from(self._data, self._advance(4))[0]
+        return value
+
+    def long(self) -> int:
+        """A signed 64-bit integer."""
+        value: int = _LONG.unpack_from(self._data, self._advance(8))[0]
+        return value
+
+    def bool(self) -> bool:
+        """One byte; any non-zero is true."""
+        return self._data[self._advance(1)] != 0
+
+    def buffer(self) -> bytes | None:
+        """Length and bytes; None for length -1."""
+        length = self.int()
+        if length == -1:
+            return None
+        check_length(length, self.length_max)
+        start = self._advance(length)
+        return self._data[start : start + length]
+
+    def string(self) -> str | None:
+        """Length and UTF-8 text, read with replacement as Java does."""
+        data = self.buffer()
+        return None if data is None else data.decode("utf-8", "replace")
+
+
+class ByteFeed:
+    """Bytes as they arrive, taken by parsers that are generators.
+
+    feed() appends; each `yield from feed.read(n)` gives exactly n bytes, waiting (yielding) while there are fewer.
+    Nothing is read twice: a parser that waits keeps its place. What was taken is dropped at the next feed.
+    """
+
+    __slots__ = ("_data", "_offset", "_recorder")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._offset = 0
+        self._recorder: bytearray | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add what arrived."""
+        if self._offset:
+            del self._data[: self._offset]
+            self._offset = 0
+        self._data += data
+
+    @property
+    def available(self) -> int:
+        """Bytes that have arrived and were not taken yet."""
+        return len(self._data) - self._offset
+
+    def record_into(self, recorder: bytearray | None) -> None:
+        """Copy every byte taken from now on into recorder as well; None ends it."""
+        self._recorder = recorder
+
+    def read(self, count: int) -> Parsing[bytes]:
+        """Exactly count bytes. The caller has bounded count."""
+        while len(self._data) - self._offset < count:
+            yield
+        start = self._offset
+        self._offset = start + count
+        taken = bytes(self._data[start : self._offset])
+        if self._recorder is not None:
+            self._recorder += taken
+        return taken
+
+    def int(self) -> Parsing[int]:
+        """A signed 32-bit integer."""
+        value: int = _INT.unpack((yield from self.read(4)))[0]
+        return value
+
+    def long(self) -> Parsing[int]:
+        """A signed 64-bit integer."""
+        value: int = _LONG.unpack((yield from self.read(8)))[0]
+        return value
+
+    def buffer(self, length_max: int) -> Parsing[bytes | None]:
+        """Length and bytes; None for length -1. A length over the bound raises WireError before memory is taken."""
+        length = yield from self.int()
+        if length == -1:
+            return None
+        check_length(length, length_max)
+        return (yield from self.read(length))
+
+    def string(self, length_max: int) -> Parsing[str | None]:
+        """Length and UTF-8 text, read with replacement as Java does."""
+        data = yield from self.buffer(length_max)
+        return None if data is None else data.decode("utf-8", "replace")
