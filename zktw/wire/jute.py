@@ -75,23 +75,23 @@ class Reader:
         self.offset = start + count
         return start
 
-    def int(self) -> int:
+    def i32(self) -> int:
         """A signed 32-bit integer."""
         value: int = _INT.unpack_from(self._data, self._advance(4))[0]
         return value
 
-    def long(self) -> int:
+    def i64(self) -> int:
         """A signed 64-bit integer."""
         value: int = _LONG.unpack_from(self._data, self._advance(8))[0]
         return value
 
-    def bool(self) -> bool:
+    def flag(self) -> bool:
         """One byte; any non-zero is true."""
         return self._data[self._advance(1)] != 0
 
     def buffer(self) -> bytes | None:
         """Length and bytes; None for length -1."""
-        length = self.int()
+        length = self.i32()
         if length == -1:
             return None
         check_length(length, self.length_max)
@@ -145,19 +145,19 @@ class ByteFeed:
             self._recorder += taken
         return taken
 
-    def int(self) -> Parsing[int]:
+    def i32(self) -> Parsing[int]:
         """A signed 32-bit integer."""
         value: int = _INT.unpack((yield from self.read(4)))[0]
         return value
 
-    def long(self) -> Parsing[int]:
+    def i64(self) -> Parsing[int]:
         """A signed 64-bit integer."""
         value: int = _LONG.unpack((yield from self.read(8)))[0]
         return value
 
     def buffer(self, length_max: int) -> Parsing[bytes | None]:
         """Length and bytes; None for length -1. A length over the bound raises WireError before memory is taken."""
-        length = yield from self.int()
+        length = yield from self.i32()
         if length == -1:
             return None
         check_length(length, length_max)

@@ -45,14 +45,14 @@ def encode_packet(packet: QuorumPacket) -> bytes:
 
 def read_packet(feed: ByteFeed, data_bytes_max: int) -> Parsing[QuorumPacket]:
     """Parse the next packet as its bytes arrive. Raises WireError on an unknown type or an impossible length."""
-    number = yield from feed.int()
+    number = yield from feed.i32()
     try:
         kind = PacketType(number)
     except ValueError:
         raise WireError(f"unknown packet type {number}") from None
-    zxid = yield from feed.long()
+    zxid = yield from feed.i64()
     data = yield from feed.buffer(data_bytes_max)
-    count = yield from feed.int()
+    count = yield from feed.i32()
     if count < -1 or count > AUTHINFO_ITEMS_MAX:
         raise WireError(f"{kind.name} with {count} identities (at most {AUTHINFO_ITEMS_MAX})")
     if count == -1:

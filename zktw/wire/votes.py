@@ -43,13 +43,13 @@ def encode_opening(sid: int, addresses: list[str], multi_address: bool) -> bytes
 
 def read_opening(feed: ByteFeed) -> Parsing[Opening]:
     """Parse an opening of any age as its bytes arrive."""
-    first = yield from feed.long()
+    first = yield from feed.i64()
     if first >= 0:
         return Opening(first)
     if first not in (OPENING_ONE_ADDRESS, OPENING_ADDRESSES):
         raise WireError(f"unknown version {first} of the opening")
-    sid = yield from feed.long()
-    length = yield from feed.int()
+    sid = yield from feed.i64()
+    length = yield from feed.i32()
     if not 0 < length <= ELECTION_OPENING_BYTES_MAX:
         raise WireError(f"opening with {length} bytes of address (1 to {ELECTION_OPENING_BYTES_MAX})")
     text = yield from feed.read(length)
