@@ -130,6 +130,12 @@ class ByteFeed:
         """Bytes that have arrived and were not taken yet."""
         return len(self._data) - self._offset
 
+    def rest(self) -> bytes:
+        """Take all that has arrived, for a consumer of another kind."""
+        taken = bytes(self._data[self._offset :])
+        self._offset = len(self._data)
+        return taken
+
     def record_into(self, recorder: bytearray | None) -> None:
         """Copy every byte taken from now on into recorder as well; None ends it."""
         self._recorder = recorder

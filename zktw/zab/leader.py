@@ -1,0 +1,315 @@
+"""Leader: discovery, synchronisation, and the watch over the quorum (wire document, e.2, e.6, e.10).
+
+Learners are known by the number of their connection. This release carries no data: what a leader and its learners hold
+is always the start of some epoch, so nothing ever lies between two histories and every sync is an empty DIFF.
+"""
+
+from enum import Enum
+
+from zktw.quorum.verifier import QuorumVerifier
+from zktw.terms.codes import PacketType
+from zktw.terms.errors import ProtocolError, WireError
+from zktw.terms.zxid import COUNTER_MAX, counter_of, epoch_of, format_zxid, make_zxid
+from zktw.wire.effects import (
+    CloseLearner,
+    EpochAgreed,
+    EpochName,
+    LearnerJoined,
+    LearnerSynced,
+    PersistEpoch,
+    QuorumLost,
+    Send,
+    SendTree,
+    Serving,
+    ZabEffect,
+)
+from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_protocol_version
+from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
+from zktw.zab.office import History, Timing
+
+# Epochs are signed 32-bit numbers on the wire.
+EPOCH_MAX = 2**31 - 1
+
+
+class LeaderPhase(Enum):
+    """How far the leader has come."""
+
+    DISCOVERY = "discovery"  # collects accepted epochs until a quorum has said its own
+    EPOCH = "epoch"  # the new epoch is agreed; its acknowledgements come in
+    ESTABLISHING = "establishing"  # a quorum has acknowledged it; it goes to our disk
+    SYNCHRONISATION = "synchronisation"  # brings learners to our history until a quorum holds it
+    BROADCAST = "broadcast"
+    ENDED = "ended"
+
+
+class Leader:
+    """One term of office of one leader. Times are monotonic milliseconds; deadline_ms is when it wants on_deadline.
+
+    electors are the voters whose votes elected it, in round `round`; epoch_wait_ms is leader.maxTimeToWaitForEpoch.
+    """
+
+    def __init__(
+        self,
+        my_sid: int,
+        verifier: QuorumVerifier,
+        history: History,
+        timing: Timing,
+        *,
+        config_text: str,
+        config_version: int = 0,
+        electors: tuple[int, ...] = (),
+        round_: int = 0,
+        epoch_wait_ms: float = -1,
+    ) -> None:
+        self.my_sid = my_sid
+        self.phase = LeaderPhase.DISCOVERY
+        self.history = history
+        self.epoch = -1
+        self.deadline_ms: float | None = None
+        self.learners: dict[int, LearnerHandler] = {}
+        # The last zxid handed out; counter 0 is NEWLEADER's.
+        self.last_proposed = -1
+        self._verifier = verifier
+        self._timing = timing
+        self._config_text = config_text
+        self._config_version = config_version
+        self._electors = electors
+        self._round = round_
+        self._epoch_wait_ms = epoch_wait_ms
+        self._epoch_max = history.accepted_epoch
+        self._epoch_durable = False
+        self._epoch_acks: dict[int, None] = {}
+        self._deserters: dict[int, None] = {}
+        self._nameless = 0
+        self._began_ms = 0.0
+        self._phase_ends_ms = 0.0
+        self._ping_ms = 0.0
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    def start(self, now_ms: float) -> list[ZabEffect]:
+        """Begin discovery. An ensemble of one is its own quorum."""
+        self._began_ms = now_ms
+        self._enter(LeaderPhase.DISCOVERY, now_ms)
+        return self._maybe_agree(now_ms)
+
+    def on_connected(self, connection: int, now_ms: float) -> list[ZabEffect]:
+        """A learner's connection is there; it speaks first."""
+        self.learners[connection] = LearnerHandler(connection, now_ms)
+        return []
+
+    def on_closed(self, connection: int) -> list[ZabEffect]:
+        """A learner's connection ended."""
+        handler = self.learners.pop(connection, None)
+        if handler is None or self.phase == LeaderPhase.ENDED:
+            return []
+        return self._check_quorum()
+
+    def on_packet(self, connection: int, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
+        """One packet of a learner. What does not belong ends that connection and nothing else."""
+        handler = self.learners.get(connection)
+        if handler is None or self.phase == LeaderPhase.ENDED:
+            return []
+        handler.heard_ms = now_ms
+        try:
+            return self._step(handler, packet, now_ms)
+        except (ProtocolError, WireError) as error:
+            return self._close(handler, str(error))
+
+    def on_epoch_persisted(self, name: EpochName, epoch: int, now_ms: float) -> list[ZabEffect]:
+        """The epoch is on disk: now its word may go out."""
+        if self.phase == LeaderPhase.ENDED:
+            return []
+        assert epoch == self.epoch
+        if name == "acceptedEpoch":
+            assert self.phase == LeaderPhase.EPOCH
+            self.history.accepted_epoch = epoch
+            self._epoch_durable = True
+            self._epoch_acks[self.my_sid] = None
+            told = [self._tell_epoch(handler) for handler in self._in_phase(LearnerPhase.DISCOVERING)]
+            return [*told, *self._maybe_establish(now_ms)]
+        assert self.phase == LeaderPhase.ESTABLISHING
+        self.history.current_epoch = epoch
+        self._enter(LeaderPhase.SYNCHRONISATION, now_ms)
+        effects: list[ZabEffect] = []
+        for handler in self._in_phase(LearnerPhase.WAITING_FOR_SYNC):
+            effects += self._synchronise(handler)
+        return effects + self._maybe_serve(now_ms)
+
+    def on_voter_looking(self, sid: int, round_: int, now_ms: float) -> list[ZabEffect]:
+        """A voter looks for a leader again: without it the epoch may never be agreed (bug 3109)."""
+        if self.phase not in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH):
+            return []
+        waited_ms = now_ms - self._began_ms
+        if self._epoch_wait_ms >= 0 and waited_ms >= self._epoch_wait_ms and sid in self._electors:
+            return self._end(f"voter {sid} looks for a leader again after {waited_ms:.0f} ms without an epoch")
+        if round_ > self._round:
+            self._deserters[sid] = None
+        loyal = [voter for voter in self._verifier.voters if voter not in self._deserters]
+        if not self._verifier.contains_quorum(loyal):
+            return self._end(f"voters {', '.join(map(str, self._deserters))} look for another leader")
+        return []
+
+    def on_deadline(self, now_ms: float) -> list[ZabEffect]:
+        """Time is up: a phase has lasted too long, or pings are due."""
+        if self.phase == LeaderPhase.ENDED:
+            return []
+        if self.phase != LeaderPhase.BROADCAST:
+            if now_ms < self._phase_ends_ms:
+                return []
+            return self._end(f"no quorum in {self.phase.value} after {self._timing.init_ms:.0f} ms")
+        if now_ms < self._ping_ms:
+            return []
+        self._ping_ms = self.deadline_ms = now_ms + self._timing.tick_ms / 2
+        effects: list[ZabEffect] = []
+        for handler in list(self.learners.values()):
+            silent_ms = now_ms - handler.heard_ms
+            if silent_ms > self._patience_ms(handler):
+                effects += self._close(handler, f"silent for {silent_ms:.0f} ms")
+            elif handler.phase in (LearnerPhase.SYNCING, LearnerPhase.SERVING):
+                effects.append(Send(handler.connection, QuorumPacket(PacketType.PING, self.last_proposed)))
+        return effects
+
+    def next_zxid(self) -> tuple[int, list[ZabEffect]]:
+        """Hand out the next zxid; or -1 and the end of this term, where the counter is used up (bug 1277)."""
+        assert self.phase == LeaderPhase.BROADCAST
+        if counter_of(self.last_proposed) == COUNTER_MAX:
+            return -1, self._end("the zxid counter is used up: a new epoch is due")
+        self.last_proposed += 1
+        return self.last_proposed, []
+
+    # -- what follows ------------------------------------------------------------------------------------------------
+
+    def _step(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
+        match handler.phase:
+            case LearnerPhase.REGISTERING:
+                return self._on_info(handler, packet, now_ms)
+            case LearnerPhase.ACKING_EPOCH:
+                handler.on_epoch_ack(packet)
+                return self._on_epoch_ack(handler, now_ms)
+            case LearnerPhase.SYNCING:
+                handler.on_newleader_ack(packet, make_zxid(self.epoch, 0))
+                synced: list[ZabEffect] = [LearnerSynced(handler.sid)]
+                if self.phase == LeaderPhase.BROADCAST:
+                    return [*synced, self._up_to_date(handler)]
+                return synced + self._maybe_serve(now_ms)
+            case LearnerPhase.SERVING:
+                handler.on_serving(packet, make_zxid(self.epoch, 0))
+                return []
+        raise ProtocolError(f"{packet.type.name} while {handler.phase.value}, where nothing is due")
+
+    def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
+        handler.on_info(packet, -1 - self._nameless, self._config_version)
+        if handler.sid < 0:
+            self._nameless += 1
+        effects: list[ZabEffect] = [LearnerJoined(handler.connection, handler.sid, handler.observer)]
+        for other in list(self.learners.values()):
+            if other.sid == handler.sid and other is not handler and other.phase != LearnerPhase.REGISTERING:
+                effects += self._close(other, f"server {handler.sid} has connected anew")
+        self._deserters.pop(handler.sid, None)
+        if self.phase == LeaderPhase.DISCOVERY:
+            # Observers raise the epoch too, though they do not count for the quorum.
+            self._epoch_max = max(self._epoch_max, epoch_of(packet.zxid))
+            return effects + self._maybe_agree(now_ms)
+        if self._epoch_durable and self.phase != LeaderPhase.ENDED:
+            effects.append(self._tell_epoch(handler))
+        return effects
+
+    def _maybe_agree(self, now_ms: float) -> list[ZabEffect]:
+        """Fix the new epoch once a quorum has said which ones it has accepted."""
+        said = [h.sid for h in self._in_phase(LearnerPhase.DISCOVERING) if not h.observer]
+        if not self._verifier.contains_quorum([self.my_sid, *said]):
+            return []
+        if self._epoch_max >= EPOCH_MAX:
+            return self._end(f"epoch {self._epoch_max} is the last one there is")
+        self.epoch = self._epoch_max + 1
+        self._enter(LeaderPhase.EPOCH, now_ms)
+        return [EpochAgreed(self.epoch), PersistEpoch("acceptedEpoch", self.epoch)]
+
+    def _tell_epoch(self, handler: LearnerHandler) -> ZabEffect:
+        handler.phase = LearnerPhase.ACKING_EPOCH
+        version = encode_protocol_version(PROTOCOL_VERSION)
+        return Send(handler.connection, QuorumPacket(PacketType.LEADERINFO, make_zxid(self.epoch, 0), version))
+
+    def _on_epoch_ack(self, handler: LearnerHandler, now_ms: float) -> list[ZabEffect]:
+        if self.phase == LeaderPhase.EPOCH:
+            # While the quorum is open nobody in it may hold more than we do: this makes an early election safe.
+            if handler.is_ahead_of(self.history.current_epoch, self.history.last_zxid):
+                raise ProtocolError(
+                    f"follower is ahead of the leader: epoch {handler.current_epoch} zxid "
+                    f"{format_zxid(handler.last_zxid)}, ours {self.history.current_epoch} "
+                    f"{format_zxid(self.history.last_zxid)}"
+                )
+            if handler.current_epoch != -1 and handler.last_zxid != -1 and not handler.observer:
+                self._epoch_acks[handler.sid] = None
+            return self._maybe_establish(now_ms)
+        if self.phase == LeaderPhase.ESTABLISHING:
+            return []  # is synchronised with the others, once the epoch is on our disk
+        return self._synchronise(handler)
+
+    def _maybe_establish(self, now_ms: float) -> list[ZabEffect]:
+        """Write the epoch as our current one, once a quorum has acknowledged it."""
+        if not self._verifier.contains_quorum(list(self._epoch_acks)):
+            return []
+        self._enter(LeaderPhase.ESTABLISHING, now_ms)
+        return [PersistEpoch("currentEpoch", self.epoch)]
+
+    def _synchronise(self, handler: LearnerHandler) -> list[ZabEffect]:
+        """Bring a learner to our history, then NEWLEADER. Between two starts of epochs nothing lies."""
+        effects: list[ZabEffect] = []
+        if handler.last_zxid == -1:
+            effects.append(Send(handler.connection, QuorumPacket(PacketType.SNAP, self.history.last_zxid)))
+            effects.append(SendTree(handler.connection))
+        elif counter_of(handler.last_zxid) != 0:
+            return self._close(
+                handler, f"it holds transactions up to {format_zxid(handler.last_zxid)}, which this release cannot keep"
+            )
+        else:
+            effects.append(Send(handler.connection, QuorumPacket(PacketType.DIFF, self.history.last_zxid)))
+        handler.phase = LearnerPhase.SYNCING
+        newleader = QuorumPacket(PacketType.NEWLEADER, make_zxid(self.epoch, 0), self._config_text.encode("utf-8"))
+        return [*effects, Send(handler.connection, newleader)]
+
+    def _maybe_serve(self, now_ms: float) -> list[ZabEffect]:
+        """Serve once a quorum holds our history under the new epoch."""
+        synced = self._in_phase(LearnerPhase.SYNCED)
+        if not self._verifier.contains_quorum([self.my_sid, *(h.sid for h in synced if not h.observer)]):
+            return []
+        self._enter(LeaderPhase.BROADCAST, now_ms)
+        self._ping_ms = self.deadline_ms = now_ms + self._timing.tick_ms / 2
+        self.last_proposed = self.history.last_zxid = make_zxid(self.epoch, 0)
+        return [Serving(self.epoch), *(self._up_to_date(handler) for handler in synced)]
+
+    def _up_to_date(self, handler: LearnerHandler) -> ZabEffect:
+        handler.phase = LearnerPhase.SERVING
+        return Send(handler.connection, QuorumPacket(PacketType.UPTODATE, -1))
+
+    def _check_quorum(self) -> list[ZabEffect]:
+        """End the term as soon as the learners that are left are no quorum."""
+        if self.phase != LeaderPhase.BROADCAST:
+            return []
+        left = [h.sid for h in self._in_phase(LearnerPhase.SERVING) if not h.observer]
+        if self._verifier.contains_quorum([self.my_sid, *left]):
+            return []
+        return self._end(f"only {[self.my_sid, *left]} are left, which is no quorum")
+
+    def _patience_ms(self, handler: LearnerHandler) -> float:
+        if handler.phase == LearnerPhase.SERVING:
+            return self._timing.sync_ms
+        return self._timing.init_ms + self._timing.sync_ms
+
+    def _close(self, handler: LearnerHandler, reason: str) -> list[ZabEffect]:
+        self.learners.pop(handler.connection, None)
+        return [CloseLearner(handler.connection, reason), *self._check_quorum()]
+
+    def _end(self, reason: str) -> list[ZabEffect]:
+        self.phase = LeaderPhase.ENDED
+        self.deadline_ms = None
+        return [QuorumLost(reason)]
+
+    def _enter(self, phase: LeaderPhase, now_ms: float) -> None:
+        self.phase = phase
+        self._phase_ends_ms = self.deadline_ms = now_ms + self._timing.init_ms
+
+    def _in_phase(self, phase: LearnerPhase) -> list[LearnerHandler]:
+        return [handler for handler in self.learners.values() if handler.phase == phase]

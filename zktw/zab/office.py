@@ -1,0 +1,34 @@
+"""What a term of office starts from: the history a server holds and the patience it is configured with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class History:
+    """What is on this server's disk. The cores move it on as their writes become durable.
+
+    last_zxid is -1 for an empty member that must be given a snapshot before it may count.
+    """
+
+    accepted_epoch: int = 0
+    current_epoch: int = 0
+    last_zxid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """tickTime and the two limits that are counted in it."""
+
+    tick_ms: float
+    init_limit: int
+    sync_limit: int
+
+    @property
+    def init_ms(self) -> float:
+        """How long a phase before UPTODATE may last."""
+        return self.tick_ms * self.init_limit
+
+    @property
+    def sync_ms(self) -> float:
+        """How long an established peer may be silent."""
+        return self.tick_ms * self.sync_limit
