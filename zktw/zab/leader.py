@@ -118,18 +118,20 @@ class Leader:
 
     def on_epoch_persisted(self, name: EpochName, epoch: int, now_ms: float) -> list[ZabEffect]:
         """The epoch is on disk: now its word may go out."""
-        if self.phase == LeaderPhase.ENDED:
-            return []
         assert epoch == self.epoch
         if name == "acceptedEpoch":
-            assert self.phase == LeaderPhase.EPOCH
             self.history.accepted_epoch = epoch
+        else:
+            self.history.current_epoch = epoch
+        if self.phase == LeaderPhase.ENDED:
+            return []  # the disk has it all the same, and the next term of office starts from that
+        if name == "acceptedEpoch":
+            assert self.phase == LeaderPhase.EPOCH
             self._epoch_durable = True
             self._epoch_acks[self.my_sid] = None
             told = [self._tell_epoch(handler) for handler in self._in_phase(LearnerPhase.DISCOVERING)]
             return [*told, *self._maybe_establish(now_ms)]
         assert self.phase == LeaderPhase.ESTABLISHING
-        self.history.current_epoch = epoch
         self._enter(LeaderPhase.SYNCHRONISATION, now_ms)
         effects: list[ZabEffect] = []
         for handler in self._in_phase(LearnerPhase.WAITING_FOR_SYNC):

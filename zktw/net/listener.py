@@ -1,0 +1,105 @@
+"""Listener: one factory on one or several addresses, bound with retries."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+log = Logger()
+
+BIND_PAUSE_MS = 1000
+
+
+def endpoint_for(reactor: Any, host: str, port: int, backlog: int = -1) -> Any:
+    """The endpoint of a configured address: "" is every address; "systemd:..." a socket that systemd has opened."""
+    if host.startswith("systemd:"):
+        return serverFromString(reactor, host)
+    kind = TCP6ServerEndpoint if isIPv6Address(host) else TCP4ServerEndpoint
+    return kind(reactor, port, backlog=backlog if backlog > 0 else 50, interface=host)
+
+
+class Listener:
+    """Binds every address or none. open() and close() may alternate as roles change."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        what: str,
+        addresses: Sequence[tuple[str, int]],
+        factory: IProtocolFactory,
+        backlog: int = -1,
+    ) -> None:
+        self._reactor = reactor
+        self._what = what
+        self._addresses = addresses
+        self._factory = factory
+        self._backlog = backlog
+        self._ports: list[IListeningPort] = []
+        self._wanted = False
+        self._closing: Deferred[Any] = succeed(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the ports are bound."""
+        return bool(self._ports)
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The bound ports."""
+        return list(self._ports)
+
+    def bind(self) -> None:
+        """Bind now, once; raises CannotListenError, which names the address. Nothing if bound already."""
+        if self._ports:
+            return
+        for host, port in self._addresses:
+            failures: list[Failure] = []
+            # Server endpoints listen at once or fail at once.
+            listening = endpoint_for(self._reactor, host, port, self._backlog).listen(self._factory)
+            listening.addCallbacks(self._ports.append, failures.append)
+            if failures:
+                self._close_ports()
+                failures[0].raiseException()
+
+    def open(self, retries: int) -> Deferred[None]:
+        """Bind, again and again at a pause, `retries` times (0: for ever). Fails with the last CannotListenError."""
+        done: Deferred[None] = Deferred()
+        self._wanted = True
+        # A port that is closing still holds its address.
+        self._closing.addCallback(lambda _: self._attempt(retries, 1, done))
+        return done
+
+    def _attempt(self, retries: int, number: int, done: Deferred[None]) -> None:
+        if not self._wanted:
+            done.callback(None)
+            return
+        try:
+            self.bind()
+        except CannotListenError as error:
+            if retries and number >= retries:
+                done.errback(error)
+                return
+            log.warn("cannot bind the {what} port, trying again: {error}", what=self._what, error=error)
+            self._reactor.callLater(BIND_PAUSE_MS / 1000, self._attempt, retries, number + 1, done)
+        else:
+            done.callback(None)
+
+    def close(self) -> Deferred[None]:
+        """The ports refuse from now on; fires when they are free again."""
+        self._wanted = False
+        return self._close_ports()
+
+    def _close_ports(self) -> Deferred[None]:
+        ports, self._ports = self._ports, []
+        closed: Deferred[None] = Deferred()
+        if ports:
+            stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+            self._closing.addCallback(lambda _: stopped)
+        self._closing.addCallback(lambda _: closed.callback(None))
+        return closed

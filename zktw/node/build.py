@@ -1,0 +1,159 @@
+"""build: from a Config to a Node, the service that twistd runs. Imports no reactor: it is an argument like all else."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zktw.config import Config
+from zktw.net.clientcnxn import ClientCnxnFactory
+from zktw.net.listener import Listener
+from zktw.node.chronicle import Chronicle, RoleChange
+from zktw.node.clock import Clock, Random
+from zktw.node.peer import QuorumPeer
+from zktw.node.server import ZooKeeperServer
+from zktw.node.systemd import Systemd
+from zktw.storage.datadir import DataDir, Recovered
+from zktw.storage.files import IFiles, IWorker
+from zktw.storage.journal import Journal
+from zktw.zab.office import History
+
+log = Logger()
+
+# Ports below this need privileges, which twistd sheds after privilegedStartService.
+UNPRIVILEGED_PORT_MIN = 1024
+HOUR_MS = 3_600_000
+
+
+class Node(Service):
+    """One server: storage, client ports, and, in an ensemble, the peer. Stops listeners, role, journal, in that order.
+
+    fail(code, reason) ends the process; the simulator and tests give their own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        files: IFiles,
+        workers: Callable[[str], IWorker],
+        random: Random,
+        fail: Callable[[int, str], None],
+        systemd: Systemd | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = Clock(reactor)
+        self.chronicle = Chronicle(self.clock, config.my_sid)
+        self._fail = fail
+        self._systemd = systemd
+        self._worker = workers("journal")
+        self._housekeeper = workers("snapshots")
+        self._datadir = DataDir(files, config.data_dir, config.data_log_dir)
+        self.journal = Journal(self._datadir, self._worker)
+        self.server = ZooKeeperServer(config, self.clock, self.chronicle)
+        self._clients = ClientCnxnFactory(self.server, reactor, config)
+        self._client_listener = Listener(
+            reactor, "client", _client_bindings(config), self._clients, config.client_backlog
+        )
+        self._purge_alarm = self.clock.alarm(self._purge)
+        self.peer: QuorumPeer | None = None
+        if config.ensemble is not None:
+            self.peer = QuorumPeer(config, reactor, self.clock, random, self.journal, self.chronicle, self.server, fail)
+            self.server.join(self.peer)
+        if systemd is not None:
+            self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
+
+    def privilegedStartService(self) -> None:
+        """Bind the low ports, as long as that is allowed."""
+        super().privilegedStartService()
+        if any(0 < port < UNPRIVILEGED_PORT_MIN for _, port in _client_bindings(self.config)):
+            self._client_listener.bind()
+        ensemble = self.config.ensemble
+        if self.peer is not None and ensemble is not None:
+            me = ensemble.members[self.config.my_sid]
+            addresses = [*me.quorum_addresses, *me.election_addresses]
+            if any(address.port < UNPRIVILEGED_PORT_MIN for address in addresses):
+                self.peer.bind()
+
+    def startService(self) -> None:
+        """Read what is on disk, then open the ports. No thread is started before this, since twistd forks."""
+        super().startService()
+        self._worker.start()
+        self._housekeeper.start()
+        self._worker.run(self._read_disk).addCallbacks(self._recovered, self._not_recovered)
+
+    def _read_disk(self) -> Recovered:
+        self._datadir.prepare(self.config.datadir_autocreate)
+        return self._datadir.load(self.config.snapshot_trust_empty, self.config.db_autocreate)
+
+    def _recovered(self, recovered: Recovered) -> None:
+        if not self.running:
+            return
+        history = History(recovered.accepted_epoch, recovered.current_epoch, recovered.last_zxid)
+        self.server.recovered(history)
+        self._client_listener.open(1).addErrback(
+            lambda failure: self._fail(1, f"cannot bind the client port: {failure.getErrorMessage()}")
+        )
+        if self.config.purge_interval_hours > 0:
+            self._purge()
+        if self.peer is None:
+            self.server.serve_standalone()
+            self._ready(None)
+        else:
+            self.peer.start(history).addCallback(self._ready)
+
+    def _not_recovered(self, failure: Failure) -> None:
+        self._fail(3, failure.getErrorMessage())
+
+    def _ready(self, _: None) -> None:
+        if self._systemd is not None and self.running:
+            self._systemd.ready()
+            self._systemd.status(self.server.status_line())
+
+    def _purge(self) -> None:
+        self._purge_alarm.set(self.clock.now_ms() + self.config.purge_interval_hours * HOUR_MS)
+        self._housekeeper.run(self._datadir.purge, self.config.purge_retain).addCallbacks(
+            lambda names: names and log.info("purged {names}", names=", ".join(names)),
+            lambda failure: log.error("purge failed: {reason}", reason=failure.getErrorMessage()),
+        )
+
+    def stopService(self) -> Deferred[Any]:
+        """Resign and close the ports at once, then let the writes under way come to their end."""
+        if self._systemd is not None:
+            self._systemd.stopping()
+        self._purge_alarm.set(None)
+        self.server.stop_serving()
+        resigned = succeed(None) if self.peer is None else self.peer.stop()
+        closed = self._client_listener.close()
+        self._clients.close_all()
+        resigned.addCallback(lambda _: closed)
+        resigned.addCallback(lambda _: self._worker.stop())
+        resigned.addCallback(lambda _: self._housekeeper.stop())
+        resigned.addCallback(lambda _: maybeDeferred(super(Node, self).stopService))
+        return resigned
+
+
+def build(
+    config: Config,
+    reactor: Any,
+    files: IFiles,
+    workers: Callable[[str], IWorker],
+    random: Random,
+    *,
+    fail: Callable[[int, str], None],
+    systemd: Systemd | None = None,
+) -> Node:
+    """Assemble a server; nothing runs before startService. workers(name) makes a thread of that name."""
+    return Node(config, reactor, files, workers, random, fail, systemd)
+
+
+def _client_bindings(config: Config) -> list[tuple[str, int]]:
+    if config.client_port is None:
+        return []
+    return [(config.client_address, config.client_port)]
+
+
+__all__ = ["Node", "RoleChange", "build"]

@@ -1,0 +1,69 @@
+"""The one door to time and chance."""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+__all__ = ["Alarm", "Clock", "Random", "new_random", "use_monotonic_time", "wall_ms"]
+
+
+def new_random() -> Random:
+    """Chance from the system, for a server that runs; a simulation brings its own, seeded."""
+    return Random()
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970 by this host's clock; only for records that need a date."""
+    return time.time_ns() // 1_000_000
+
+
+def use_monotonic_time(reactor: Any) -> None:
+    """Let the reactor schedule by the monotonic clock: by wall time, a stepped clock would move every timer.
+
+    To be called before anything is scheduled.
+    """
+    reactor.seconds = time.monotonic
+
+
+class Clock:
+    """Monotonic milliseconds and alarms of one reactor (IReactorTime)."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def now_ms(self) -> float:
+        """Milliseconds that only ever grow."""
+        now: float = self._reactor.seconds() * 1000
+        return now
+
+    def alarm(self, ring: Callable[[], None]) -> "Alarm":
+        """An alarm that is not set."""
+        return Alarm(self._reactor, ring)
+
+
+class Alarm:
+    """One call at one time, which may be moved or given up."""
+
+    def __init__(self, reactor: Any, ring: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._ring = ring
+        self._call: Any = None
+        self._at_ms: float | None = None
+
+    def set(self, at_ms: float | None) -> None:
+        """Ring at this time instead of any other; None: not at all."""
+        if at_ms == self._at_ms:
+            return
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._at_ms = at_ms
+        if at_ms is not None:
+            delay_s = max(0.0, at_ms / 1000 - self._reactor.seconds())
+            self._call = self._reactor.callLater(delay_s, self._rings)
+
+    def _rings(self) -> None:
+        self._call = None
+        self._at_ms = None
+        self._ring()

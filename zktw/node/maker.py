@@ -1,0 +1,95 @@
+"""What twistd loads: Options and makeService. Only here is the reactor imported, inside the function."""
+
+import atexit
+import os
+import sys
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from zktw import __version__
+from zktw.config import Config, describe, load_config
+from zktw.node.build import build
+from zktw.node.clock import Clock, new_random, use_monotonic_time
+from zktw.node.systemd import Systemd
+from zktw.storage.files import IWorker, RealFiles
+from zktw.storage.worker import ThreadWorker
+from zktw.terms.errors import ConfigError
+
+log = Logger()
+
+EXIT_INVALID_CONFIG = 2
+
+
+class Options(usage.Options):
+    """The command line of `twistd zkq`."""
+
+    synopsis = "[-c FILE] [--check]"
+    longdesc = "A ZooKeeper server. Its configuration is Apache ZooKeeper's zoo.cfg."
+    optParameters = [["config", "c", "zoo.cfg", "The configuration file."]]  # noqa: RUF012  # Twisted's way
+    optFlags = [["check", None, "Read the configuration, say what it means, and exit."]]  # noqa: RUF012
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        sys.stdout.write(f"zktw {__version__}\n")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read the configuration; what is wrong with it is one line and a non-zero exit."""
+        if not __debug__:
+            _exit(EXIT_INVALID_CONFIG, "zktw checks its invariants by assertions and does not run without them (-O)")
+        path = os.path.abspath(self["config"])
+        try:
+            self["parsed"] = load_config(path, _read, os.environ)
+        except ConfigError as error:
+            _exit(EXIT_INVALID_CONFIG, str(error))
+        if self["check"]:
+            sys.stdout.write(describe(self["parsed"]) + "\n")
+            sys.exit(0)
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _exit(code: int, reason: str) -> None:
+    sys.stderr.write(f"zkq: {reason}\n")
+    sys.exit(code)
+
+
+def makeService(options: Options) -> IService:
+    """The service tree of one server."""
+    from twisted.internet import reactor
+
+    use_monotonic_time(reactor)
+    config: Config = options["parsed"]
+    for warning in config.warnings:
+        log.warn("{warning}", warning=warning)
+
+    def fail(code: int, reason: str) -> None:
+        log.critical("this server ends: {reason}", reason=reason)
+        sys.stderr.write(f"zkq: {reason}\n")
+        # twistd has no way to be given an exit status, and still has its pid file to remove.
+        atexit.register(_leave, code)
+        if reactor.running:
+            reactor.stop()
+        else:
+            reactor.callWhenRunning(reactor.stop)
+
+    def workers(name: str) -> IWorker:
+        return ThreadWorker(reactor, name)
+
+    systemd = Systemd(Clock(reactor), os.environ, os.getpid())
+    return build(config, reactor, RealFiles(), workers, new_random(), fail=fail, systemd=systemd)
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+__all__: list[Any] = ["Options", "makeService"]

@@ -1,0 +1,248 @@
+"""QuorumPeer: holds exactly one role and changes it by the table (quorum/peerstate.py).
+
+Changes are queued, never nested. Each role has a term of office; what a role says after its term is void.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from zktw.config import Config
+from zktw.net.cnxmanager import QuorumCnxManager
+from zktw.net.listener import Listener
+from zktw.net.quorumcnxn import QuorumPort
+from zktw.node.chronicle import Chronicle, RoleChange
+from zktw.node.clock import Clock, Random
+from zktw.node.driver import Driver
+from zktw.node.roles import FollowingRole, LeadingRole, LookingRole, Means, Role
+from zktw.node.server import ZooKeeperServer
+from zktw.quorum.election import FastLeaderElection
+from zktw.quorum.ensemble import QuorumServer
+from zktw.quorum.peerstate import PeerEvent, elected_event, next_state
+from zktw.storage.journal import Journal
+from zktw.terms.vote import Notification, PeerState
+from zktw.wire.effects import Effect, Elected, SendVote
+from zktw.zab.office import History
+
+log = Logger()
+
+
+class QuorumPeer:
+    """One server of an ensemble, from LOOKING to LOOKING. fail(code, reason) ends the process."""
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        clock: Clock,
+        random: Random,
+        journal: Journal,
+        chronicle: Chronicle,
+        server: ZooKeeperServer,
+        fail: Callable[[int, str], None],
+    ) -> None:
+        assert config.ensemble is not None
+        self.state = PeerState.LOOKING
+        self.term = 0
+        self._config = config
+        self._ensemble = config.ensemble
+        self._chronicle = chronicle
+        self._server = server
+        self._fail = fail
+        self._clock = clock
+        self._role: Role | None = None
+        self._changing = False
+        self._changes: deque[tuple[int, PeerEvent, str, Elected | None]] = deque()
+        self._running = False
+        members = self._ensemble.members
+        me = members[config.my_sid]
+        self._election = FastLeaderElection(
+            config.my_sid,
+            self._ensemble,
+            interval_min_ms=config.election_min_interval_ms,
+            interval_max_ms=config.election_max_interval_ms,
+            adopts_config=config.reconfig_enabled,
+        )
+        self._elections = Driver(clock, self._election, self._carry_out)
+        sync_ms = config.sync_limit * config.tick_ms
+        self._manager = QuorumCnxManager(
+            reactor,
+            config.my_sid,
+            {sid: _election_addresses(members[sid]) for sid in self._ensemble.voters},
+            {sid: _election_addresses(members[sid]) for sid in self._ensemble.observers},
+            self,
+            multi_address=config.multi_address,
+            connect_timeout_ms=config.connect_timeout_ms,
+            opening_timeout_ms=config.quorum_connect_timeout_ms if config.quorum_connect_timeout_ms > 0 else sync_ms,
+            keepalive=config.tcp_keepalive,
+            user_timeout_ms=sync_ms,
+        )
+        self._election_listener = Listener(
+            reactor, "election", self._bindings(_election_addresses(me)), self._manager.factory
+        )
+        quorum_port = QuorumPort(
+            min(config.jute_maxbuffer + config.jute_extra, 2**31 - 1),
+            nodelay=config.leader_nodelay,
+            user_timeout_ms=sync_ms,
+        )
+        quorum_addresses = [(address.host, address.port) for address in me.quorum_addresses]
+        self._quorum_listener = Listener(reactor, "quorum", self._bindings(quorum_addresses), quorum_port)
+        self._means = Means(
+            config=config,
+            ensemble=self._ensemble,
+            reactor=reactor,
+            clock=clock,
+            random=random,
+            chronicle=chronicle,
+            history=History(),
+            journal=journal,
+            manager=self._manager,
+            quorum_port=quorum_port,
+            quorum_listener=self._quorum_listener,
+            server=server,
+            election=self._election,
+            elections=self._elections,
+            end=self._end,
+            fail=lambda reason: fail(1, reason),
+        )
+
+    @property
+    def election(self) -> FastLeaderElection:
+        """The election core, for the figures."""
+        return self._election
+
+    @property
+    def history(self) -> History:
+        """What is on disk, as far as this server has been told."""
+        return self._means.history
+
+    def bind(self) -> None:
+        """Bind the election and quorum ports now, while there are privileges for low ports."""
+        self._election_listener.bind()
+        if not self._config.is_observer:
+            self._quorum_listener.bind()
+
+    def start(self, history: History) -> Deferred[None]:
+        """Look for a leader, from what was found on disk. Fires when the election port is bound."""
+        self._means.history = history
+        self._running = True
+        bound = self._election_listener.open(self._config.election_bind_retries)
+        bound.addCallbacks(
+            lambda _: self._begin(),
+            lambda failure: self._fail(14, f"cannot bind the election port: {failure.getErrorMessage()}"),
+        )
+        return bound
+
+    def _begin(self) -> None:
+        if self._running:
+            self._manager.start()
+            self._changing = True
+            self._play(PeerState.LOOKING, LookingRole(self._means), "start")
+
+    def stop(self) -> Deferred[Any]:
+        """Resign: close learner and election sockets, vote no more; then wait for writes under way."""
+        if not self._running:
+            return succeed(None)
+        self._running = False
+        self._changes.clear()
+        role, self._role = self._role, None
+        left = succeed(None) if role is None else role.stop()
+        self._means.quorum_port.drop()
+        closed = [self._quorum_listener.close(), self._election_listener.close()]
+        self._manager.stop()
+        self._elections.stop()
+        for deferred in closed:
+            left.addCallback(lambda _, deferred=deferred: deferred)
+        return left
+
+    # -- election port -----------------------------------------------------------------------------------------------
+
+    def on_notification(self, notification: Notification) -> None:
+        """A message came on the election port."""
+        if not self._running:
+            return
+        self._elections.do(self._election.on_notification(notification, self._clock.now_ms()))
+        if self._role is not None:
+            self._role.on_notification(notification)
+
+    def on_connected(self, sid: int) -> None:
+        """A connection to sid is new."""
+        self._elections.do(self._election.on_connected(sid))
+
+    def on_disconnected(self, sid: int) -> None:
+        """The connection to sid ended."""
+        if not self._running:
+            return
+        self._elections.do(self._election.on_disconnected(sid))
+        if self._role is not None:
+            self._role.on_disconnected(sid)
+
+    def on_refused(self, sid: int) -> None:
+        """No process of sid is there."""
+        self._elections.do(self._election.on_refused(sid, self._clock.now_ms()))
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case SendVote(sid, notification):
+                self._manager.send(sid, notification)
+            case Elected():
+                self._chronicle.tell(effect)
+                self._change(elected_event(effect.state), "", effect)
+            case _:
+                self._chronicle.tell(effect)
+
+    # -- roles -------------------------------------------------------------------------------------------------------
+
+    def _end(self, event: PeerEvent, reason: str) -> None:
+        self._change(event, reason, None)
+
+    def _change(self, event: PeerEvent, reason: str, elected: Elected | None) -> None:
+        if not self._running:
+            return
+        self._changes.append((self.term, event, reason, elected))
+        self._next_change()
+
+    def _next_change(self) -> None:
+        while self._changes and self._running and not self._changing:
+            term, event, reason, elected = self._changes.popleft()
+            if term != self.term:
+                continue  # said by a role that is over
+            self._changing = True
+            state = next_state(self.state, event)
+            role, self._role = self._role, None
+            self._server.stop_serving()
+            left = succeed(None) if role is None else role.stop()
+            left.addCallback(self._left, state, elected, reason)
+
+    def _left(self, _: Any, state: PeerState, elected: Elected | None, reason: str) -> None:
+        self._play(state, self._make_role(state, elected), reason)
+
+    def _make_role(self, state: PeerState, elected: Elected | None) -> Role:
+        if state == PeerState.LOOKING:
+            return LookingRole(self._means)
+        assert elected is not None
+        return (LeadingRole if state == PeerState.LEADING else FollowingRole)(self._means, elected)
+
+    def _play(self, state: PeerState, role: Role, reason: str) -> None:
+        if not self._running:
+            return
+        self.state = state
+        self.term += 1
+        self._role = role
+        self._server.play(state)
+        self._chronicle.tell(RoleChange(state, self.term, reason))
+        role.start()
+        self._changing = False
+        self._next_change()
+
+    def _bindings(self, addresses: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        if self._config.listen_on_all_ips:
+            return [("", port) for port in dict.fromkeys(port for _, port in addresses)]
+        return addresses
+
+
+def _election_addresses(member: QuorumServer) -> list[tuple[str, int]]:
+    return [(address.host, address.port) for address in member.election_addresses]
