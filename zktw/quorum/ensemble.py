@@ -1,0 +1,242 @@
+"""Ensemble: the members, their roles and addresses; the text in which they are written (wire document, g.2, g.4)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from zktw.quorum.verifier import QuorumHierarchical, QuorumMaj, QuorumVerifier
+
+SID_MAX = 2**63 - 1
+
+
+class LearnerType(Enum):
+    """Whether a member votes."""
+
+    PARTICIPANT = "participant"
+    OBSERVER = "observer"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Host (name, IPv4, or IPv6 without brackets) and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumServer:
+    """One member. client_address is set only where its server line says it."""
+
+    sid: int
+    quorum_addresses: tuple[Address, ...]
+    election_addresses: tuple[Address, ...]
+    role: LearnerType = LearnerType.PARTICIPANT
+    client_address: Address | None = None
+
+    @classmethod
+    def parse(cls, sid: int, text: str, *, multi_address: bool = True) -> "QuorumServer":
+        """The right-hand side of server.N. Raises ValueError with the reason."""
+        servers, semicolon, client = text.strip().partition(";")
+        if ";" in client:
+            raise ValueError("more than one ';': host:quorumPort:electionPort[:role][|...][;[host:]clientPort]")
+        quorum, election, roles = [], [], []
+        for part in servers.split("|"):
+            host, ports, role = _split_server(part)
+            quorum.append(Address(host, ports[0]))
+            election.append(Address(host, ports[1]))
+            roles.append(role)
+        if len(quorum) > 1 and not multi_address:
+            raise ValueError("several addresses need multiAddress.enabled=true")
+        named = list(dict.fromkeys(role for role in roles if role is not None))
+        if len(named) > 1:
+            raise ValueError("its addresses have different roles")
+        role = named[0] if named else LearnerType.PARTICIPANT
+        return cls(sid, tuple(quorum), tuple(election), role, _parse_client(client) if semicolon else None)
+
+    def text(self) -> str:
+        """As in the text of a configuration: addresses by host, the role once, the client part if there is one."""
+        pairs = sorted(zip(self.quorum_addresses, self.election_addresses, strict=True))
+        addresses = "|".join(f"{quorum}:{election.port}" for quorum, election in pairs)
+        client = f";{self.client_address}" if self.client_address is not None else ""
+        return f"{addresses}:{self.role.value}{client}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """All members in the order of their sids. Without groups every voter weighs the same."""
+
+    members: dict[int, QuorumServer]
+    version: int = 0
+    groups: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    weights: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def voters(self) -> tuple[int, ...]:
+        """The sids that vote, ascending."""
+        return tuple(sid for sid, member in self.members.items() if member.role == LearnerType.PARTICIPANT)
+
+    @property
+    def observers(self) -> tuple[int, ...]:
+        """The sids that do not, ascending."""
+        return tuple(sid for sid, member in self.members.items() if member.role == LearnerType.OBSERVER)
+
+    def verifier(self) -> QuorumVerifier:
+        """The rule of quorums that the configuration asks for."""
+        if self.groups or self.weights:
+            return QuorumHierarchical(self.voters, self.groups, self.weights)
+        return QuorumMaj(self.voters)
+
+    def text(self) -> str:
+        """As it travels in votes and NEWLEADER; no final newline."""
+        lines = [f"server.{sid}={member.text()}" for sid, member in self.members.items()]
+        lines += [f"group.{group}={':'.join(map(str, sids))}" for group, sids in self.groups.items()]
+        lines += [f"weight.{sid}={weight}" for sid, weight in self.weights.items()]
+        return "\n".join([*lines, f"version={self.version:x}"])
+
+    def same_members(self, other: "Ensemble") -> bool:
+        """Equality that leaves the version aside (wire document, g.4)."""
+        return (self.members, dict(self.groups), dict(self.weights)) == (
+            other.members,
+            dict(other.groups),
+            dict(other.weights),
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> "Ensemble":
+        """Read what text() writes. Raises ValueError with the reason."""
+        lines = dict(_split_line(line) for line in text.splitlines() if line.strip())
+        version = lines.pop("version", "0")
+        return cls.from_keys(lines, version=int(version, 16))
+
+    @classmethod
+    def from_keys(cls, keys: Mapping[str, str], *, version: int = 0, multi_address: bool = True) -> "Ensemble":
+        """The members that keys server.N, group.N and weight.N describe. Raises KeyedError for the first wrong key."""
+        members: dict[int, QuorumServer] = {}
+        groups: dict[int, tuple[int, ...]] = {}
+        weights: dict[int, int] = {}
+        for key, value in keys.items():
+            try:
+                kind, _, number = key.partition(".")
+                if kind == "server":
+                    sid = parse_sid(number)
+                    if sid in members:
+                        raise ValueError(f"server {sid} is configured twice")
+                    members[sid] = QuorumServer.parse(sid, value, multi_address=multi_address)
+                elif kind == "group":
+                    groups[parse_sid(number)] = tuple(parse_sid(sid) for sid in value.strip().split(":"))
+                elif kind == "weight":
+                    weights[parse_sid(number)] = _parse_weight(value)
+                else:
+                    raise ValueError("unrecognised parameter; only server., group. and weight. keys belong here")
+            except ValueError as error:
+                raise KeyedError(key, value, str(error)) from None
+        ensemble = cls(
+            dict(sorted(members.items())), version, dict(sorted(groups.items())), dict(sorted(weights.items()))
+        )
+        ensemble._check_groups(keys)
+        return ensemble
+
+    def _check_groups(self, keys: Mapping[str, str]) -> None:
+        if not self.groups and not self.weights:
+            return
+        home: dict[int, int] = {}
+        for group, sids in self.groups.items():
+            for sid in sids:
+                key = f"group.{group}"
+                if sid in home:
+                    raise KeyedError(key, keys.get(key, ""), f"server {sid} is in group {home[sid]} already")
+                if sid not in self.members:
+                    raise KeyedError(key, keys.get(key, ""), f"there is no server.{sid}")
+                home[sid] = group
+        for sid in self.weights:
+            if sid not in self.members:
+                raise KeyedError(f"weight.{sid}", keys.get(f"weight.{sid}", ""), f"there is no server.{sid}")
+        for sid in self.voters:
+            if sid not in home:
+                raise KeyedError(f"server.{sid}", keys.get(f"server.{sid}", ""), f"server {sid} is in no group")
+        if self.groups and not any(self.weights.get(sid, 1) for sid in self.voters):
+            raise KeyedError("group", None, "no voter has any weight")
+
+
+class KeyedError(ValueError):
+    """A ValueError that knows which key it is about."""
+
+    def __init__(self, key: str, value: str | None, reason: str) -> None:
+        self.key = key
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{key}={value}: {reason}")
+
+
+def parse_sid(text: str) -> int:
+    """A server id: decimal, not negative."""
+    digits = text.strip()
+    if not digits.isascii() or not digits.isdigit() or int(digits) > SID_MAX:
+        raise ValueError(f"{text.strip()!r} is no server id (0 to {SID_MAX})")
+    return int(digits)
+
+
+def parse_port(text: str, *, lowest: int = 1) -> int:
+    """A port number."""
+    digits = text.strip()
+    if not digits.isascii() or not digits.isdigit() or not lowest <= int(digits) <= 65535:
+        raise ValueError(f"{text.strip()!r} is no port ({lowest} to 65535)")
+    return int(digits)
+
+
+def _parse_weight(text: str) -> int:
+    digits = text.strip()
+    if not digits.isascii() or not digits.isdigit():
+        raise ValueError(f"{digits!r} is no weight (0 or more)")
+    return int(digits)
+
+
+def _split_line(line: str) -> tuple[str, str]:
+    key, equals, value = line.partition("=")
+    if not equals:
+        raise ValueError(f"no '=' in {line!r}")
+    return key.strip(), value.strip()
+
+
+def split_host(text: str) -> tuple[str, list[str]]:
+    """Host and what follows it, parted at colons; an IPv6 host stands in brackets."""
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in host:
+            raise ValueError(f"{text!r} has an IPv6 address without its closing bracket")
+        return host, rest.removeprefix(":").split(":") if rest else []
+    host, *rest_parts = text.split(":")
+    return host, rest_parts
+
+
+def _split_server(text: str) -> tuple[str, tuple[int, int], LearnerType | None]:
+    host, rest = split_host(text)
+    if not host:
+        raise ValueError("the host is missing: host:quorumPort:electionPort[:role]")
+    if len(rest) < 2:
+        raise ValueError("the quorum or the election port is missing: host:quorumPort:electionPort[:role]")
+    if len(rest) > 3:
+        raise ValueError("too many fields: host:quorumPort:electionPort[:role] (an IPv6 host stands in brackets)")
+    ports = parse_port(rest[0]), parse_port(rest[1])
+    if ports[0] == ports[1]:
+        raise ValueError(f"quorum and election port are both {ports[0]}")
+    if len(rest) == 2:
+        return host, ports, None
+    try:
+        return host, ports, LearnerType(rest[2].strip().lower())
+    except ValueError:
+        raise ValueError(f"unknown role {rest[2].strip()!r}; participant or observer") from None
+
+
+def _parse_client(text: str) -> Address:
+    host, rest = split_host(text)
+    if not rest:
+        return Address("0.0.0.0", parse_port(host))
+    if len(rest) > 1 or not host:
+        raise ValueError(f"{text.strip()!r} is no client address: [host:]port")
+    return Address(host, parse_port(rest[0]))
