@@ -1,0 +1,43 @@
+"""describe: what a configuration means, for --check."""
+
+from zktw.config.keys import Effect, effect_of
+from zktw.config.model import Config
+
+
+def describe(config: Config) -> str:
+    """A readable summary, one fact a line; the last lines are what deserves a second look."""
+    lines = [f"{config.path} is valid", f"mode: {_mode(config)}"]
+    if config.ensemble is not None:
+        lines += ["members:"] + [f"  {line}" for line in config.ensemble.text().splitlines()[:-1]]
+        kind = "hierarchical" if config.ensemble.groups or config.ensemble.weights else "majority"
+        lines.append(f"quorums: {kind} of {len(config.ensemble.voters)} voters")
+        init_ms, sync_ms = config.init_limit * config.tick_ms, config.sync_limit * config.tick_ms
+        lines.append(f"patience: initLimit {init_ms} ms, syncLimit {sync_ms} ms")
+    port = "none" if config.client_port is None else f"{config.client_address or '*'}:{config.client_port}"
+    words = "all" if config.four_letter_words is None else ", ".join(sorted(config.four_letter_words))
+    purge = (
+        f"every {config.purge_interval_hours} h, {config.purge_retain} kept" if config.purge_interval_hours else "off"
+    )
+    lines += [
+        f"client port: {port}, at most {config.max_client_cnxns or 'any number of'} connections an address",
+        f"four-letter words: {words}",
+        f"data: {config.data_dir}/version-2; log: {config.data_log_dir}/version-2",
+        f"tick: {config.tick_ms} ms; sessions: {config.min_session_timeout_ms} to {config.max_session_timeout_ms} ms",
+        f"purge: {purge}",
+    ]
+    for effect, title in (
+        (Effect.JVM, "only for a JVM, without effect"),
+        (Effect.LATER, "without effect in this release"),
+    ):
+        named = [f"  {key}={value}" for key, value in config.settings.items() if effect_of(key) is effect]
+        lines += [f"{title}:", *named] if named else []
+    if config.unknown:
+        lines += ["unknown, kept without effect:"] + [f"  {key}={value}" for key, value in config.unknown.items()]
+    lines += [f"warning: {warning}" for warning in config.warnings]
+    return "\n".join(lines)
+
+
+def _mode(config: Config) -> str:
+    if config.ensemble is None:
+        return "standalone"
+    return f"{'observer' if config.is_observer else 'voting server'} {config.my_sid} of {len(config.ensemble.members)}"

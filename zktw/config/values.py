@@ -1,0 +1,70 @@
+"""Values: the settings of one file, read key by key with their rules. A wrong one is a ConfigError that names it."""
+
+from collections.abc import Mapping
+
+from zktw.terms.errors import ConfigError
+
+INT_MAX = 2**31 - 1
+
+
+class Values:
+    """Keys and values of one file, and the property settings of the environment behind them."""
+
+    def __init__(self, file: str, settings: Mapping[str, str]) -> None:
+        self.file = file
+        self.settings = settings
+
+    def error(self, key: str, reason: str) -> ConfigError:
+        """What is wrong with a key."""
+        return ConfigError(reason, file=self.file, key=key, value=self.settings.get(key))
+
+    def text(self, key: str, default: str = "") -> str:
+        """A text, without the blanks around it."""
+        return self.settings.get(key, default).strip()
+
+    def flag(self, key: str, default: bool) -> bool:
+        """true or false, in any case."""
+        value = self.text(key).lower()
+        if key not in self.settings:
+            return default
+        if value not in ("true", "false"):
+            raise self.error(key, "neither true nor false")
+        return value == "true"
+
+    def word(self, key: str, default: bool, *, truth: str) -> bool:
+        """A setting that is on for one exact word; Apache takes all others for off."""
+        return self.text(key) == truth if key in self.settings else default
+
+    def number(self, key: str, default: int, *, lowest: int = -(2**31), highest: int = INT_MAX) -> int:
+        """A decimal number within bounds."""
+        if key not in self.settings:
+            return default
+        text = self.text(key)
+        digits = text[1:] if text[:1] in ("-", "+") else text
+        if not digits.isascii() or not digits.isdigit():
+            raise self.error(key, "not a number")
+        value = int(text)
+        if not lowest <= value <= highest:
+            raise self.error(key, f"out of range ({lowest} to {highest})")
+        return value
+
+    def java_number(self, key: str, default: int, *, lowest: int) -> int:
+        """A number that may also be written in hex or octal, as Java's properties may."""
+        if key not in self.settings:
+            return default
+        text = self.text(key)
+        try:
+            value = (
+                int(text, 0)
+                if text.lower().startswith("0x")
+                else int(text, 8 if text[:1] == "0" and text != "0" else 10)
+            )
+        except ValueError:
+            raise self.error(key, "not a number") from None
+        if not lowest <= value <= INT_MAX:
+            raise self.error(key, f"out of range ({lowest} to {INT_MAX})")
+        return value
+
+    def port(self, key: str) -> int | None:
+        """A port, or None where the key is absent; 0 lets the system choose one."""
+        return self.number(key, 0, lowest=0, highest=65535) if key in self.settings else None
