@@ -294,7 +294,7 @@ class FollowingRole:
         self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
 
     def _disk_failed(self, failure: Failure) -> None:
-        self._means.fail(f"cannot write: {failure.getErrorMessage()}")
+        self._means.fail(failure.getErrorMessage())
 
 
 class LeadingRole:
@@ -390,4 +390,4 @@ class LeadingRole:
         self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
 
     def _disk_failed(self, failure: Failure) -> None:
-        self._means.fail(f"cannot write: {failure.getErrorMessage()}")
+        self._means.fail(failure.getErrorMessage())

@@ -17,3 +17,5 @@ EARLY_LEARNERS_MAX = 256
 ELECTION_STRANGERS_MAX = 256
 # Elections kept for the admin interface.
 CHRONICLE_ELECTIONS_MAX = 100
+# A snapshot of the fresh tree is some hundred bytes and a configuration; one above this holds data.
+SNAPSHOT_BYTES_MAX = 1024 * 1024

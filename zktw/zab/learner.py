@@ -7,7 +7,7 @@ from enum import Enum
 
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError, WireError
-from zktw.terms.zxid import epoch_of, make_zxid
+from zktw.terms.zxid import counter_of, epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import (
     EpochAgreed,
     EpochName,
@@ -29,6 +29,9 @@ from zktw.wire.peers import (
     encode_learner_info,
 )
 from zktw.zab.office import History, Timing
+
+
+NO_DATA_YET = "which this release cannot keep"
 
 
 class LearnerStage(Enum):
@@ -128,6 +131,8 @@ class Learner:
             case LearnerStage.SYNC if kind == PacketType.DIFF:
                 self._mode, self._sync_zxid, self.stage = "DIFF", packet.zxid, LearnerStage.NEWLEADER
                 return []
+            case LearnerStage.SYNC if kind == PacketType.SNAP and counter_of(packet.zxid):
+                raise ProtocolError(f"SNAP of {format_zxid(packet.zxid)}: the ensemble holds data, {NO_DATA_YET}")
             case LearnerStage.SYNC if kind == PacketType.SNAP:
                 self._mode, self._sync_zxid, self.stage = "SNAP", packet.zxid, LearnerStage.TREE
                 return [ReadTree(packet.zxid)]
