@@ -104,7 +104,7 @@ class QuorumCnxManager:
         self._nameless = 0
         self._hurried = True
         self._running = False
-        self.factory = Factory.forProtocol(self._accept)  # type: ignore[arg-type]  # any callable will do
+        self.factory = Factory.forProtocol(self._accept)
 
     def start(self) -> None:
         """Dial every voter."""

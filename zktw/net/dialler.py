@@ -62,7 +62,7 @@ class Dial:
     ) -> None:
         self.done: Deferred[IProtocol] = Deferred(lambda _: self.cancel())
         self._reactor = reactor
-        self._factory = Factory.forProtocol(make)  # type: ignore[arg-type]  # any callable will do
+        self._factory = Factory.forProtocol(make)
         self._timeout_s = timeout_ms / 1000
         self._pending: dict[int, Deferred[IProtocol] | None] = {}
         self._failures: list[str] = []
@@ -123,9 +123,9 @@ class Dial:
 
     def _failed(self, failure: Failure, number: int, where: str) -> None:
         self._pending.pop(number, None)
-        if failure.check(CancelledError) and self._ended:
+        if isinstance(failure.value, CancelledError) and self._ended:
             return
-        if not failure.check(ConnectionRefusedError):
+        if not isinstance(failure.value, ConnectionRefusedError):
             self._refused = False
         self._failures.append(f"{where}: {failure.getErrorMessage()}")
         self._check()

@@ -1,6 +1,7 @@
 """ElectionCnxn: one connection on the election port. Frames in, frames out; counts no votes."""
 
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IPushProducer
@@ -37,6 +38,9 @@ class ElectionCnxn(Protocol):
 
     A message that can't be sent at once waits in a queue of one: a newer one takes its place.
     """
+
+    # Declared wider than Twisted's: a TCP transport, real or simulated.
+    transport: Any
 
     def __init__(self, owner: CnxnOwner, opening: bytes | None, made: Callable[["ElectionCnxn"], None]) -> None:
         self.sid: int | None = None

@@ -33,6 +33,9 @@ class LearnerEvents(Interface):
 class LearnerCnxn(Protocol):
     """A learner's end. tree_parser makes the parser of a tree that follows SNAP."""
 
+    # Declared wider than Twisted's: a TCP transport, real or simulated.
+    transport: Any
+
     def __init__(
         self, data_bytes_max: int, tree_parser: Callable[[], SnapStreamParser], made: Callable[["LearnerCnxn"], None]
     ) -> None:
@@ -105,6 +108,9 @@ class LeaderEvents(Interface):
 
 class LearnerHandlerCnxn(Protocol):
     """The leader's end of one learner's connection."""
+
+    # Declared wider than Twisted's: a TCP transport, real or simulated.
+    transport: Any
 
     def __init__(self, port: "QuorumPort", number: int, data_bytes_max: int) -> None:
         self.number = number

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zktw.config import Config
 from zktw.net.clientcnxn import ClientCnxnFactory
 from zktw.net.listener import Listener
-from zktw.node.chronicle import Chronicle, RoleChange
+from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
@@ -54,7 +54,18 @@ class Node(Service):
         self._datadir = DataDir(files, config.data_dir, config.data_log_dir)
         self.journal = Journal(self._datadir, self._worker)
         self.server = ZooKeeperServer(config, self.clock, self.chronicle)
-        self._clients = ClientCnxnFactory(self.server, reactor, config)
+        self._clients = ClientCnxnFactory(
+            self.server,
+            reactor,
+            max_client_cnxns=config.max_client_cnxns,
+            max_cnxns=config.max_cnxns,
+            sessionless_timeout_ms=config.sessionless_timeout_ms,
+            frame_bytes_max=config.jute_maxbuffer,
+            keepalive=config.client_tcp_keepalive,
+        )
+        self.server.clients = self._clients
+        self.server.look_at_sizes = self._look_at_sizes
+        self._looking_at_sizes = False
         self._client_listener = Listener(
             reactor, "client", _client_bindings(config), self._clients, config.client_backlog
         )
@@ -62,13 +73,12 @@ class Node(Service):
         self.peer: QuorumPeer | None = None
         if config.ensemble is not None:
             self.peer = QuorumPeer(config, reactor, self.clock, random, self.journal, self.chronicle, self.server, fail)
-            self.server.join(self.peer)
         if systemd is not None:
             self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
 
     def privilegedStartService(self) -> None:
         """Bind the low ports, as long as that is allowed."""
-        super().privilegedStartService()
+        Service.privilegedStartService(self)
         if any(0 < port < UNPRIVILEGED_PORT_MIN for _, port in _client_bindings(self.config)):
             self._client_listener.bind()
         ensemble = self.config.ensemble
@@ -80,20 +90,20 @@ class Node(Service):
 
     def startService(self) -> None:
         """Read what is on disk, then open the ports. No thread is started before this, since twistd forks."""
-        super().startService()
+        Service.startService(self)
         self._worker.start()
         self._housekeeper.start()
         self._worker.run(self._read_disk).addCallbacks(self._recovered, self._not_recovered)
 
     def _read_disk(self) -> Recovered:
         self._datadir.prepare(self.config.datadir_autocreate)
-        return self._datadir.load(self.config.snapshot_trust_empty, self.config.db_autocreate)
+        return self._datadir.load(self.config.db_autocreate, epochs=self.config.ensemble is not None)
 
     def _recovered(self, recovered: Recovered) -> None:
         if not self.running:
             return
         history = History(recovered.accepted_epoch, recovered.current_epoch, recovered.last_zxid)
-        self.server.recovered(history)
+        self.server.history = history
         self._client_listener.open(1).addErrback(
             lambda failure: self._fail(1, f"cannot bind the client port: {failure.getErrorMessage()}")
         )
@@ -116,9 +126,23 @@ class Node(Service):
     def _purge(self) -> None:
         self._purge_alarm.set(self.clock.now_ms() + self.config.purge_interval_hours * HOUR_MS)
         self._housekeeper.run(self._datadir.purge, self.config.purge_retain).addCallbacks(
-            lambda names: names and log.info("purged {names}", names=", ".join(names)),
+            self._purged,
             lambda failure: log.error("purge failed: {reason}", reason=failure.getErrorMessage()),
         )
+
+    def _purged(self, names: list[str]) -> None:
+        if names:
+            log.info("purged {names}", names=", ".join(names))
+
+    def _look_at_sizes(self) -> None:
+        if not self._looking_at_sizes and self.running:
+            self._looking_at_sizes = True
+            self._housekeeper.run(self._datadir.sizes).addCallbacks(self.server.on_sizes, lambda _: None).addBoth(
+                self._looked_at_sizes
+            )
+
+    def _looked_at_sizes(self, _: None) -> None:
+        self._looking_at_sizes = False
 
     def stopService(self) -> Deferred[Any]:
         """Resign and close the ports at once, then let the writes under way come to their end."""
@@ -154,6 +178,3 @@ def _client_bindings(config: Config) -> list[tuple[str, int]]:
     if config.client_port is None:
         return []
     return [(config.client_address, config.client_port)]
-
-
-__all__ = ["Node", "RoleChange", "build"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-__all__ = ["Alarm", "Clock", "Random", "new_random", "use_monotonic_time", "wall_ms"]
+__all__ = ["Alarm", "Clock", "Random", "format_date", "new_random", "use_monotonic_time", "wall_ms"]
 
 
 def new_random() -> Random:
@@ -67,3 +67,8 @@ class Alarm:
         self._call = None
         self._at_ms = None
         self._ring()
+
+
+def format_date(at_ms: int) -> str:
+    """A wall-clock moment as the four-letter words write it."""
+    return time.strftime("%a %b %d %H:%M:%S %Z %Y", time.localtime(at_ms / 1000))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from zktw.config import Config
@@ -154,9 +154,7 @@ class QuorumPeer:
         closed = [self._quorum_listener.close(), self._election_listener.close()]
         self._manager.stop()
         self._elections.stop()
-        for deferred in closed:
-            left.addCallback(lambda _, deferred=deferred: deferred)
-        return left
+        return DeferredList([left, *closed])
 
     # -- election port -----------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class DataDir:
                     f"{path}/{found[0]}: does not belong into {key}; are dataDir and dataLogDir swapped?"
                 )
 
-    def load(self, trust_empty: bool, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
+    def load(self, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
         """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used."""
         self._refuse_logs()
         last_zxid = self._load_snapshot()

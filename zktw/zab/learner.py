@@ -30,7 +30,6 @@ from zktw.wire.peers import (
 )
 from zktw.zab.office import History, Timing
 
-
 NO_DATA_YET = "which this release cannot keep"
 
 

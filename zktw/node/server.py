@@ -1,0 +1,282 @@
+"""ZooKeeperServer: what a server is to its clients, whatever role it plays. Today it answers four-letter words."""
+
+from collections.abc import Callable, Iterable
+
+from zktw import __version__
+from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, Connection, answer, set_trace_mask
+from zktw.admin.stats import ServerStats
+from zktw.config import Config
+from zktw.net.clientcnxn import ClientCnxnFactory
+from zktw.node.chronicle import Chronicle
+from zktw.node.clock import Clock, format_date, wall_ms
+from zktw.node.host import descriptors, environment
+from zktw.terms.vote import PeerState
+from zktw.zab.leader import Leader
+from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
+from zktw.zab.office import History
+
+# Clients and scripts read a release number of Apache's from this text.
+VERSION = f"3.9.5-zktw-{__version__}, built on 2026-11-24 00:00 UTC"
+# The root counts twice, as it does in Apache's tree.
+FRESH_NODE_COUNT = 5
+FRESH_PATHS = ("", "/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota")
+TRACE_MASK = 0b100110010
+EXPIRY_BUCKET_MS = 10_000
+
+_MODES = {PeerState.LEADING: "leader", PeerState.FOLLOWING: "follower", PeerState.OBSERVING: "observer"}
+
+
+class ZooKeeperServer:
+    """The facts behind the four-letter words, and the state of serving."""
+
+    def __init__(self, config: Config, clock: Clock, chronicle: Chronicle) -> None:
+        self.config = config
+        self.version = VERSION
+        self.stats = ServerStats()
+        self.node_count = FRESH_NODE_COUNT
+        self.trace_mask = TRACE_MASK
+        self.history = History()
+        self.clients: ClientCnxnFactory | None = None
+        # Asks for a new look at the directories' sizes; the answer comes by on_sizes.
+        self.look_at_sizes: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._chronicle = chronicle
+        self._state: PeerState | None = None
+        self._read_only = False
+        self._serving_since_ms: float | None = None
+        self._epoch = 0
+        self._leader = 0
+        self._leader_core: Leader | None = None
+        self._sizes = (0, 0)
+        self._lost_ms: float | None = None
+
+    # -- what the roles say ------------------------------------------------------------------------------------------
+
+    def serve_standalone(self) -> None:
+        """There is no ensemble: serve."""
+        self._begin_serving()
+
+    def play(self, state: PeerState) -> None:
+        """The role from now on."""
+        self._state = state
+        if state == PeerState.LOOKING:
+            self.stats.count("looking_count")
+
+    def serve_read_only(self) -> None:
+        """Nobody leads for a while: serve those who only read."""
+        self._read_only = True
+        self._begin_serving()
+
+    def follow(self, epoch: int, leader: int) -> None:
+        """A leader has brought us up to date."""
+        self._epoch, self._leader = epoch, leader
+        self._begin_serving()
+        self._note_election()
+
+    def lead(self, epoch: int, core: Leader) -> None:
+        """A quorum holds our history."""
+        self._epoch, self._leader, self._leader_core = epoch, self.config.my_sid, core
+        self._begin_serving()
+        self._note_election()
+
+    def stop_serving(self) -> None:
+        """The role is over."""
+        if self.is_serving and not self._read_only and self._lost_ms is None:
+            self._lost_ms = self._clock.now_ms()
+        self._serving_since_ms = None
+        self._read_only = False
+        self._leader_core = None
+
+    def on_sizes(self, sizes: tuple[int, int]) -> None:
+        """The directories' sizes, as they are now."""
+        self._sizes = sizes
+
+    def _begin_serving(self) -> None:
+        self._serving_since_ms = self._clock.now_ms()
+        self.look_at_sizes()
+
+    def _note_election(self) -> None:
+        now_ms = self._clock.now_ms()
+        election = self._chronicle.last_served
+        since_ms = self._lost_ms
+        if since_ms is None and election is not None:
+            since_ms = election.noticed_ms
+        if since_ms is not None:
+            self.stats.add("unavailable_time", int(now_ms - since_ms))
+            if self._leader_core is not None:
+                self.stats.add("leader_unavailable_time", int(now_ms - since_ms))
+        if election is not None and election.decided_ms is not None:
+            self.stats.add("election_time", int(election.decided_ms - election.noticed_ms))
+        self._lost_ms = None
+
+    # -- what the client port asks -----------------------------------------------------------------------------------
+
+    def word_for(self, first: bytes) -> str | None:
+        """The word that four bytes are."""
+        if first == TELNET_CLOSE:
+            return TELNET_CLOSE_NAME
+        word = first.decode("latin-1")
+        return word if word in WORDS else None
+
+    def answer(self, word: str) -> bytes:
+        """What it is answered."""
+        return answer(word, self)
+
+    def answer_mask(self, mask: int) -> bytes:
+        """What stmk is answered."""
+        return set_trace_mask(mask, self)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Something happened that mntr counts."""
+        self.stats.count(name, by)
+
+    def packet_received(self) -> None:
+        """A word has come."""
+        self.stats.received += 1
+
+    def packet_sent(self) -> None:
+        """An answer has left."""
+        self.stats.sent += 1
+
+    # -- facts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether clients are served, if only for reading."""
+        return self._serving_since_ms is not None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether clients are served for reading only."""
+        return self._read_only
+
+    def mode(self) -> str:
+        """As srvr says it."""
+        if self._state is None:
+            return "standalone"
+        return "read-only" if self._read_only else _MODES.get(self._state, "looking")
+
+    def zxid(self) -> int:
+        """The last one that was processed."""
+        return self.history.last_zxid
+
+    def connections(self) -> Iterable[Connection]:
+        """The clients' connections."""
+        return () if self.clients is None else self.clients.connections()
+
+    def connection_count(self) -> int:
+        """How many there are."""
+        return 0 if self.clients is None else len(self.clients)
+
+    def expiry_buckets(self) -> list[tuple[str, list[Connection]]]:
+        """When silent connections end, in buckets of ten seconds."""
+        buckets: dict[int, list[Connection]] = {}
+        offset_ms = wall_ms() - self._clock.now_ms()
+        for deadline_ms, cnxn in () if self.clients is None else self.clients.deadlines():
+            bucket = (int(deadline_ms + offset_ms) // EXPIRY_BUCKET_MS + 1) * EXPIRY_BUCKET_MS
+            buckets.setdefault(bucket, []).append(cnxn)
+        return [(format_date(bucket), cnxns) for bucket, cnxns in sorted(buckets.items())]
+
+    def data_sizes(self) -> tuple[int, int]:
+        """As they last were looked at; asking has them looked at again."""
+        self.look_at_sizes()
+        return self._sizes
+
+    def data_size(self) -> int:
+        """Paths and data of the fresh tree; only the configuration's node has any."""
+        ensemble = self.config.ensemble
+        return sum(map(len, FRESH_PATHS)) + (len(ensemble.text()) if ensemble is not None else 0)
+
+    def environment(self) -> list[tuple[str, str]]:
+        """The lines of envi."""
+        return environment(self.version)
+
+    def descriptors(self) -> tuple[int, int]:
+        """Open files and how many may be."""
+        return descriptors()
+
+    def uptime_ms(self) -> int:
+        """Since clients are served."""
+        return 0 if self._serving_since_ms is None else int(self._clock.now_ms() - self._serving_since_ms)
+
+    def leader_uptime_ms(self) -> int:
+        """Since this server leads."""
+        return self.uptime_ms() if self._leader_core is not None else 0
+
+    def peer_state(self) -> str:
+        """State and phase; whoever serves is in broadcast."""
+        return f"{'' if self._state is None else self._state.name.lower()} - broadcast"
+
+    def leader_sid(self) -> int:
+        """Whom we follow, or ourselves."""
+        return self._leader
+
+    def learner_sids(self) -> list[int]:
+        """A leader's learners."""
+        return sorted(handler.sid for handler in self._handlers())
+
+    def synced_followers(self) -> int:
+        """Voters that hold our history."""
+        return self._count_synced(observers=False, voters=True)
+
+    def synced_non_voting_followers(self) -> int:
+        """Followers that hold it and do not vote."""
+        return self._count_synced(observers=False, voters=False)
+
+    def synced_observers(self) -> int:
+        """Observers that hold it."""
+        return self._count_synced(observers=True, voters=False)
+
+    def _count_synced(self, *, observers: bool, voters: bool) -> int:
+        ensemble = self.config.ensemble
+        members = ensemble.voters if ensemble is not None else ()
+        return sum(
+            handler.phase == LearnerPhase.SERVING
+            and handler.observer == observers
+            and (handler.sid in members) == voters
+            for handler in self._handlers()
+        )
+
+    def _handlers(self) -> list[LearnerHandler]:
+        return [] if self._leader_core is None else list(self._leader_core.learners.values())
+
+    def quorum_size(self) -> int:
+        """How many servers vote."""
+        return 0 if self.config.ensemble is None else len(self.config.ensemble.voters)
+
+    def election_figures(self) -> list[tuple[str, object]]:
+        """Epoch, leader and duration of the last election; nothing where there are no elections."""
+        election = self._chronicle.last_served
+        if self.config.ensemble is None or election is None or election.served_ms is None:
+            return []
+        return [
+            ("election_epoch", self._epoch),
+            ("election_leader", self._leader),
+            ("election_round", election.round if election.round is not None else 0),
+            ("election_count", election.number),
+            ("last_election_ms", int(election.served_ms - election.noticed_ms)),
+        ]
+
+    def election_lines(self) -> list[str]:
+        """The same for people, behind all that Apache says."""
+        election = self._chronicle.last_served
+        if self.config.ensemble is None or self._read_only or election is None or election.served_ms is None:
+            return []
+        ago_ms = self._clock.now_ms() - election.served_ms
+        took_ms = election.served_ms - election.noticed_ms
+        date = format_date(wall_ms() - int(ago_ms))
+        return [f"Epoch: {self._epoch}", f"Leader: {self._leader}", f"Last election: {date}, {took_ms:.0f} ms"]
+
+    def status_line(self) -> str:
+        """One line for systemd."""
+        if self._state is None:
+            return "standalone, serving" if self.is_serving else "starting"
+        if self._read_only:
+            return "looking for a leader, serving readers"
+        if not self.is_serving:
+            return (
+                "looking for a leader"
+                if self._state == PeerState.LOOKING
+                else f"{_MODES[self._state]}, not serving yet"
+            )
+        return f"{_MODES[self._state]}, leader {self._leader}, epoch {self._epoch}"
