@@ -228,8 +228,8 @@ class Node:
 class Ensemble:
     """Nodes that know each other; observers come after the voters. Use it as a context: leaving it kills them all.
 
-    extra: more lines of every zoo.cfg. properties: lines too, given to Apache's servers as -Dname=value besides. A single
-    voter is a standalone server unless quorum=True. If the block fails, the ends of all logs are printed.
+    extra: more lines of every zoo.cfg. properties: lines too, given to Apache's servers as -Dname=value besides. One
+    lone voter is a standalone server unless quorum=True. If the block fails, the ends of all logs are printed.
     """
 
     def __init__(
