@@ -105,6 +105,7 @@ class QuorumCnxManager:
         self._hurried = True
         self._running = False
         self.factory = Factory.forProtocol(self._accept)
+        self.factory.noisy = False
 
     def start(self) -> None:
         """Dial every voter."""

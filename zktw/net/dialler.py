@@ -63,6 +63,7 @@ class Dial:
         self.done: Deferred[IProtocol] = Deferred(lambda _: self.cancel())
         self._reactor = reactor
         self._factory = Factory.forProtocol(make)
+        self._factory.noisy = False
         self._timeout_s = timeout_ms / 1000
         self._pending: dict[int, Deferred[IProtocol] | None] = {}
         self._failures: list[str] = []
