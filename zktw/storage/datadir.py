@@ -6,12 +6,13 @@ since voting with an empty history over real data would lose it.
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from zktw.storage.files import IFiles
-from zktw.storage.snapformat import TAIL, check_snapshot, encode_snapshot, looks_whole
+from zktw.storage.snapformat import GZIP_MAGIC, SNAPPY_MAGIC, TAIL, check_snapshot, encode_snapshot, looks_whole
 from zktw.terms.errors import ProtocolError, StorageError, WireError
 from zktw.terms.limits import JUTE_MAXBUFFER, SNAPSHOT_BYTES_MAX
 from zktw.terms.zxid import counter_of, epoch_of
@@ -21,14 +22,19 @@ from zktw.wire.snapstream import fresh_snapshot_body, refuse_data
 T = TypeVar("T")
 
 VERSION_DIRECTORY = "version-2"
-# Not Apache's ".tmp": a file of that name tells that the directory was left by an Apache server.
-NEW_SUFFIX = ".zktw-new"
+# Not Apache's ".tmp": a file of that name tells that the directory was left by an Apache server. And in front, since
+# every reader, Apache's too, takes "snapshot.5.anything" for a snapshot.
+NEW_PREFIX = "zktw-new."
 APACHE_SUFFIX = ".tmp"
 _LOG_HEADER_BYTES = 16
 _LOG_MAGIC = b"ZKLG"
 _EPOCH_MAX = 2**63 - 1
+# An Apache server that waits for a snapshot on an empty directory writes the epoch of zxid -1.
+_APACHE_NO_EPOCH = "-1"
 
 NO_DATA_YET = "this release carries no data: start it on an empty directory, or run Apache ZooKeeper on this one"
+JOIN_ANEW = "if a quorum is up, empty this server's data directory and let it join anew"
+MOVE_AWAY = "if it holds nothing that you need, move it away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class DataDir:
             if not self._files.exists(path):
                 if not autocreate:
                     raise StorageError(f"{path}: is missing, and datadir.autocreate=false forbids to create it")
-                self._guard(path, partial(self._files.make_directory, path))
+                self._guard(path, partial(self._create, path))
         if self._snapshots == self._logs:
             return
         for path, prefix, key in ((self._logs, "snapshot.", "dataLogDir"), (self._snapshots, "log.", "dataDir")):
@@ -67,12 +73,28 @@ class DataDir:
                     f"{path}/{found[0]}: does not belong into {key}; are dataDir and dataLogDir swapped?"
                 )
 
+    def _create(self, path: str) -> None:
+        """Make the directory and its parents, and make their names durable."""
+        missing = []
+        while path and not self._files.exists(path):
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        self._files.make_directory(missing[0])
+        for name in missing:
+            parent, slash, _ = name.rpartition("/")
+            self._files.sync_directory(parent or slash or ".")
+
     def load(self, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
-        """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used."""
+        """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used.
+
+        A server outside of an ensemble needs no epochs: they are then neither read nor written.
+        """
+        self._clear_leftovers()
         self._refuse_logs()
         last_zxid = self._load_snapshot()
         if last_zxid is None:
             last_zxid = self._begin_empty(db_autocreate)
+        self._remove_marker()
         if not epochs:
             return Recovered(last_zxid, 0, 0)
         return self._load_epochs(last_zxid)
@@ -83,79 +105,103 @@ class DataDir:
             head = self._guard(path, partial(self._files.read, path, _LOG_HEADER_BYTES + 12))
             if not head:
                 continue
-            if len(head) < _LOG_HEADER_BYTES or head[:4] != _LOG_MAGIC:
-                raise StorageError(f"{path}: damaged at byte 0: no transaction log begins with {head[:4].hex()}")
+            if head[:4] != _LOG_MAGIC:
+                raise StorageError(
+                    f"{path}: damaged at byte 0: it begins with {head[:4].hex()}, a transaction log with"
+                    f" {_LOG_MAGIC.hex()}; {MOVE_AWAY}"
+                )
+            if len(head) < _LOG_HEADER_BYTES:
+                raise StorageError(f"{path}: damaged at byte {len(head)}: its header is cut off; {MOVE_AWAY}")
             if any(head[_LOG_HEADER_BYTES + 8 :]):
                 raise StorageError(f"{path}: holds transactions; {NO_DATA_YET}")
 
     def _load_snapshot(self) -> int | None:
         """The zxid of the newest snapshot that is whole; None if there is none."""
         damage = ""
-        for name in reversed(self._names("snapshot.")):
+        names = self._names("snapshot.")
+        for name in names:
+            # Whole or not, its name tells that there was history.
+            if counter_of(_zxid_of(name)):
+                raise StorageError(f"{self._snapshots}/{name}: was taken after transactions; {NO_DATA_YET}")
+        for name in reversed(names):
             path = f"{self._snapshots}/{name}"
-            content = self._read_snapshot(path)
-            if content is None:
-                continue
             try:
+                content = self._read_snapshot(path)
+                if content is None:
+                    continue
                 sessions = check_snapshot(content, JUTE_MAXBUFFER, refuse_data)
             except ProtocolError as error:
                 raise StorageError(f"{path}: {error}; {NO_DATA_YET}") from None
             except WireError as error:
                 damage = damage or f"{path}: {error}"
                 continue
-            zxid = _zxid_of(name)
-            if sessions or counter_of(zxid):
-                raise StorageError(f"{path}: was taken after transactions; {NO_DATA_YET}")
-            return zxid
+            if sessions:
+                raise StorageError(f"{path}: holds {sessions} session(s); {NO_DATA_YET}")
+            return _zxid_of(name)
         if damage:
-            raise StorageError(f"{damage}; no other snapshot is whole: move it away to begin empty, if a quorum is up")
+            raise StorageError(f"{damage}; no other snapshot is whole: {MOVE_AWAY}")
         return None
 
     def _read_snapshot(self, path: str) -> bytes | None:
-        """A snapshot's bytes, unpacked; None for one that was never written to its end."""
+        """A snapshot's bytes, unpacked; None for one that was never written to its end. WireError: damaged."""
         if path.endswith(".snappy"):
-            raise StorageError(f"{path}: is compressed with snappy, which this release does not read")
+            raise StorageError(
+                f"{path}: is compressed with snappy, which this release does not read; start it on an empty directory,"
+                " or run Apache ZooKeeper on this one"
+            )
         size = self._guard(path, lambda: self._files.size(path))
         if size > SNAPSHOT_BYTES_MAX:
             raise StorageError(f"{path}: holds data ({size} bytes); {NO_DATA_YET}")
         content = self._guard(path, lambda: self._files.read(path))
-        if path.endswith(".gz"):
-            unpacker = zlib.decompressobj(wbits=31)
-            try:
-                content = unpacker.decompress(content, SNAPSHOT_BYTES_MAX)
-            except zlib.error:
-                return None
-            if unpacker.unconsumed_tail:
-                raise StorageError(f"{path}: holds data (over {SNAPSHOT_BYTES_MAX} bytes); {NO_DATA_YET}")
-        return content if looks_whole(len(content), content[-len(TAIL) :]) else None
+        if not path.endswith(".gz"):
+            return content if looks_whole(len(content), content[-len(TAIL) :]) else None
+        if not content.startswith(GZIP_MAGIC):
+            return None
+        # The look at a packed file's end tells nothing, so one that is cut off is damaged, as for Apache.
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            content = unpacker.decompress(content, SNAPSHOT_BYTES_MAX)
+        except zlib.error as error:
+            raise WireError(f"damaged: {error}") from None
+        if unpacker.unconsumed_tail:
+            raise StorageError(f"{path}: holds data (over {SNAPSHOT_BYTES_MAX} bytes); {NO_DATA_YET}")
+        if not unpacker.eof:
+            raise WireError(f"damaged: it ends too early, {len(content)} bytes unpacked")
+        return content
 
     def _begin_empty(self, db_autocreate: bool) -> int:
         """No snapshot and no log: begin with the fresh tree, or, if told so, wait to be given one."""
-        marked = self._files.exists(self._marker)
-        if not marked and not db_autocreate:
+        if not db_autocreate and not self._files.exists(self._marker):
             return -1
         self.write_snapshot(0, fresh_snapshot_body())
-        if marked:
-            self._guard(self._marker, lambda: self._files.remove(self._marker))
         return 0
+
+    def _remove_marker(self) -> None:
+        """It allows one empty start, this one; left behind, it would allow the next, after a loss."""
+        if self._files.exists(self._marker):
+            self._guard(self._marker, lambda: self._files.remove(self._marker))
+            directory = self._marker.rpartition("/")[0]
+            self._guard(directory, lambda: self._files.sync_directory(directory))
 
     # -- epochs ------------------------------------------------------------------------------------------------------
 
     def _load_epochs(self, last_zxid: int) -> Recovered:
-        self._clear_leftovers()
         of_history = max(0, epoch_of(last_zxid))
         current = self._read_epoch("currentEpoch")
         accepted = self._read_epoch("acceptedEpoch")
         if current is not None and accepted is not None and accepted < current:
             raise StorageError(
                 f"{self._epoch_path('acceptedEpoch')}: {accepted} is below currentEpoch {current}, which no crash can"
-                " leave behind; if a quorum is up, empty this server's data directory and let it join anew"
+                f" leave behind; {JOIN_ANEW}"
+            )
+        if accepted is None and current is not None and current > of_history:
+            raise StorageError(
+                f"{self._epoch_path('acceptedEpoch')}: is missing, though currentEpoch is {current}; {JOIN_ANEW}"
             )
         new_current = of_history if current is None else current
         if of_history > new_current:
             # A crash came between the synchronised history and the epoch that it belongs to (bug 1653).
-            foreign = self._read_epoch("currentEpoch", APACHE_SUFFIX)
-            new_current = max(of_history, foreign or 0)
+            new_current = max(of_history, self._foreign_epoch())
         new_accepted = max(new_current, accepted or 0)
         # In this order: at no moment may currentEpoch be above acceptedEpoch.
         if new_accepted != accepted:
@@ -173,33 +219,42 @@ class DataDir:
         self._replace(f"{self._snapshots}/snapshot.{zxid:x}", encode_snapshot(body))
 
     def _replace(self, path: str, content: bytes) -> None:
-        new = path + NEW_SUFFIX
+        directory, _, name = path.rpartition("/")
+        new = f"{directory}/{NEW_PREFIX}{name}"
         try:
             self._files.write(new, content)
             self._files.sync(new)
             self._files.rename(new, path)
-            self._files.sync_directory(self._snapshots)
+            self._files.sync_directory(directory)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def _epoch_path(self, name: str) -> str:
         return f"{self._snapshots}/{name}"
 
-    def _read_epoch(self, name: EpochName, suffix: str = "") -> int | None:
-        path = self._epoch_path(name) + suffix
+    def _read_epoch(self, name: EpochName) -> int | None:
+        path = self._epoch_path(name)
+        text = self._read_text(path)
+        if text is None or text == _APACHE_NO_EPOCH:
+            return None
+        epoch = _parse_epoch(text)
+        if epoch is None:
+            raise StorageError(f"{path}: damaged at byte 0: {text[:40]!r} is no epoch; {JOIN_ANEW}")
+        return epoch
+
+    def _foreign_epoch(self) -> int:
+        """The epoch that an Apache server was about to make current; 0 if there is none, or not all of it."""
+        text = self._read_text(self._epoch_path("currentEpoch") + APACHE_SUFFIX)
+        return _parse_epoch(text or "") or 0
+
+    def _read_text(self, path: str) -> str | None:
         if not self._files.exists(path):
             return None
-        text = self._guard(path, lambda: self._files.read(path, 64)).decode("utf-8", "replace").strip()
-        if not text.isascii() or not text.isdigit() or int(text) > _EPOCH_MAX:
-            raise StorageError(
-                f"{path}: damaged at byte 0: {text[:40]!r} is no epoch; if a quorum is up, empty this server's data"
-                " directory and let it join anew"
-            )
-        return int(text)
+        return self._guard(path, lambda: self._files.read(path, 64)).decode("utf-8", "replace").strip()
 
     def _clear_leftovers(self) -> None:
         for name in self._list(self._snapshots):
-            if name.endswith(NEW_SUFFIX):
+            if name.startswith(NEW_PREFIX):
                 path = f"{self._snapshots}/{name}"
                 self._guard(path, partial(self._files.remove, path))
 
@@ -207,10 +262,11 @@ class DataDir:
 
     def purge(self, retain: int) -> list[str]:
         """Remove snapshots older than the `retain` newest whole ones, and the logs that none of these needs."""
-        whole = [name for name in self._names("snapshot.") if self._is_whole(name)]
-        if len(whole) <= retain:
+        assert retain > 0
+        kept = [name for name in self._names("snapshot.") if self._is_whole(name)][-retain:]
+        if not kept:
             return []
-        oldest = _zxid_of(whole[-retain])
+        oldest = _zxid_of(kept[0])
         logs = [name for name in self._names("log.") if _zxid_of(name) <= oldest]
         removed = [(self._snapshots, name) for name in self._names("snapshot.") if _zxid_of(name) < oldest]
         # The last log at or below the oldest snapshot holds what follows it.
@@ -222,18 +278,23 @@ class DataDir:
 
     def _is_whole(self, name: str) -> bool:
         path = f"{self._snapshots}/{name}"
-        if name.endswith((".gz", ".snappy")):
-            return self._files.size(path) >= len(TAIL)
-        content = self._files.read(path)
+        for suffix, magic in ((".gz", GZIP_MAGIC), (".snappy", SNAPPY_MAGIC)):
+            if name.endswith(suffix):
+                return self._guard(path, partial(self._files.read, path, len(magic))) == magic
+        content = self._guard(path, lambda: self._files.read(path))
         return looks_whole(len(content), content[-len(TAIL) :])
 
     def sizes(self) -> tuple[int, int]:
         """Bytes in the data directory and in the log directory."""
-        snapshots, logs = (
-            sum(self._files.size(f"{path}/{name}") for name in self._list(path))
-            for path in (self._snapshots, self._logs)
-        )
-        return snapshots, logs
+        return self._size_of(self._snapshots), self._size_of(self._logs)
+
+    def _size_of(self, directory: str) -> int:
+        total = 0
+        for name in self._list(directory):
+            # Another thread may have renamed it since.
+            with suppress(FileNotFoundError):
+                total += self._files.size(f"{directory}/{name}")
+        return total
 
     def _names(self, prefix: str) -> list[str]:
         """The files of one kind, oldest first by zxid; names whose number is none are not ours."""
@@ -250,6 +311,12 @@ class DataDir:
             return operation()
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror or error}") from error
+
+
+def _parse_epoch(text: str) -> int | None:
+    if not text.isascii() or not text.isdigit() or int(text) > _EPOCH_MAX:
+        return None
+    return int(text)
 
 
 def _zxid_of(name: str) -> int:

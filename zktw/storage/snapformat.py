@@ -13,11 +13,14 @@ DBID = -1
 # Every plain file that was written to its end has these last bytes: the text of its last seal.
 TAIL = b"\x00\x00\x00\x01/"
 SIZE_MIN = 10
+GZIP_MAGIC = b"\x1f\x8b"
+SNAPPY_MAGIC = b"\x82SNAPPY\x00"
 
 _HEADER = struct.Struct(">iiq")
-_SEAL = struct.Struct(">q")
 _SEALED = struct.Struct(">q5s")
-_DIGEST = struct.Struct(">qiq")
+_ZXID_BYTES = 8
+_DIGEST_VERSION_MIN = 2
+_OLD_DIGEST_BYTES_MAX = 64
 
 
 def encode_snapshot(body: bytes) -> bytes:
@@ -34,7 +37,8 @@ def looks_whole(size: int, tail: bytes) -> bool:
 def check_snapshot(content: bytes, length_max: int, visit: Visit) -> int:
     """Parse a whole file, visiting its nodes; returns the number of its sessions.
 
-    Raises WireError with the offset of what is wrong. Digest and last zxid may be there or not (3.6+, 3.9+).
+    Raises WireError with the offset of what is wrong. Digest and last zxid may be there or not (3.6+, 3.9+); bytes
+    behind the last seal count for nothing.
     """
     feed = ByteFeed()
     feed.feed(content)
@@ -45,10 +49,13 @@ def check_snapshot(content: bytes, length_max: int, visit: Visit) -> int:
     try:
         sessions = _run(_read_file(feed, length_max, visit))
         _check_seal(feed, content, offset())
-        for extra in (_DIGEST.size, _SEAL.size):
-            if feed.available:
-                _run(feed.read(extra))
-                _check_seal(feed, content, offset())
+        # A server without digests writes the zxid right behind the tree: then what is left has just its size.
+        if feed.available not in (0, _ZXID_BYTES + _SEALED.size):
+            _run(_read_digest(feed))
+            _check_seal(feed, content, offset())
+        if feed.available:
+            _run(feed.read(_ZXID_BYTES))
+            _check_seal(feed, content, offset())
     except WireError as error:
         raise WireError(f"damaged at byte {offset()}: {error}") from None
     return sessions
@@ -61,6 +68,14 @@ def _read_file(feed: ByteFeed, length_max: int, visit: Visit) -> Parsing[int]:
     if version != VERSION:
         raise WireError(f"its version is {version}, not {VERSION}")
     return (yield from read_tree(feed, length_max, visit))
+
+
+def _read_digest(feed: ByteFeed) -> Parsing[None]:
+    yield from feed.i64()
+    if (yield from feed.i32()) >= _DIGEST_VERSION_MIN:
+        yield from feed.i64()
+    else:
+        yield from feed.string(_OLD_DIGEST_BYTES_MAX)
 
 
 def _check_seal(feed: ByteFeed, content: bytes, sealed: int) -> None:

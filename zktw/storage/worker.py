@@ -22,13 +22,15 @@ class ThreadWorker:
         self._name = name
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopping = False
         self._stopped: Deferred[None] = Deferred()
 
     def start(self) -> None:
         """See IWorker."""
         assert self._thread is None
-        # Not a daemon: what was promised to be written is written even where the interpreter ends.
-        self._thread = threading.Thread(target=self._work, name=f"zktw-{self._name}")
+        # A daemon: an interpreter that ends without stop() would wait for this thread for ever. An end without stop()
+        # is a crash, and files are written so as to survive one.
+        self._thread = threading.Thread(target=self._work, name=f"zktw-{self._name}", daemon=True)
         self._thread.start()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -39,10 +41,12 @@ class ThreadWorker:
 
     def stop(self) -> Deferred[None]:
         """See IWorker."""
-        if self._thread is None:
-            self._stopped.callback(None)
-        else:
-            self._queue.put(None)
+        if not self._stopping:
+            self._stopping = True
+            if self._thread is None:
+                self._stopped.callback(None)
+            else:
+                self._queue.put(None)
         return self._stopped
 
     def _work(self) -> None:
