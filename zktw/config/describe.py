@@ -1,7 +1,9 @@
 """describe: what a configuration means, for --check."""
 
-from zktw.config.keys import Effect, effect_of
+from zktw.config.keys import PROPERTIES, Effect, effect_of
 from zktw.config.model import Config
+
+SECRET_ENDINGS = ("password", "secret", "superdigest")
 
 
 def describe(config: Config) -> str:
@@ -25,16 +27,28 @@ def describe(config: Config) -> str:
         f"tick: {config.tick_ms} ms; sessions: {config.min_session_timeout_ms} to {config.max_session_timeout_ms} ms",
         f"purge: {purge}",
     ]
+    properties = [
+        _setting(key, value)
+        for key, value in config.settings.items()
+        if key in PROPERTIES and PROPERTIES[key][1] is Effect.WORKS and PROPERTIES[key][0] != value
+    ]
+    lines += ["properties:", *properties] if properties else []
     for effect, title in (
         (Effect.JVM, "only for a JVM, without effect"),
         (Effect.LATER, "without effect in this release"),
     ):
-        named = [f"  {key}={value}" for key, value in config.settings.items() if effect_of(key) is effect]
+        named = [_setting(key, value) for key, value in config.settings.items() if effect_of(key) is effect]
         lines += [f"{title}:", *named] if named else []
     if config.unknown:
-        lines += ["unknown, kept without effect:"] + [f"  {key}={value}" for key, value in config.unknown.items()]
+        lines += ["unknown, kept without effect:"] + [_setting(key, value) for key, value in config.unknown.items()]
     lines += [f"warning: {warning}" for warning in config.warnings]
     return "\n".join(lines)
+
+
+def _setting(key: str, value: str) -> str:
+    """One indented line; what may be a secret is not shown to whoever looks over a shoulder."""
+    secret = key.lower().endswith(SECRET_ENDINGS)
+    return f"  {key}={'***' if secret else value}"
 
 
 def _mode(config: Config) -> str:

@@ -191,6 +191,7 @@ PROPERTIES: dict[str, tuple[str, Effect]] = {
     "request_throttler.shutdownTimeout": ("10000", _J),
     "throttled_op_wait_time": ("0", _L),
     "sasl.serverconfig": ("Server", _L),
+    "java.security.auth.login.config": ("", _L),
     "sasl.client": ("true", _J),
     "skipACL": ("no", _L),
     "snapshot.compression.method": ("", _L),
@@ -245,11 +246,15 @@ UNPREFIXED = frozenset(
         "znode.container.checkIntervalMs",
         "znode.container.maxPerMinute",
         "znode.container.maxNeverUsedIntervalMs",
+        "java.security.auth.login.config",
     }
 )
+# These are read under both names.
+EITHER_NAME = frozenset({"learner.closeSocketAsync", "leader.closeSocketAsync", "learner.asyncSending"})
 
 # What would be less safe than asked for, if it were passed over: key -> (values that ask for nothing, reason).
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "secureClientPortAddress": (("",), "this release has no TLS"),
     "secureClientPort": (("",), "this release has no TLS; leave it out, or clients would be without it"),
     "sslQuorum": (("false",), "this release has no TLS between servers"),
     "portUnification": (("false",), "this release has no TLS between servers"),

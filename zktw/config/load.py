@@ -1,24 +1,34 @@
 """load_config: zoo.cfg, dynamic file and myid, read through a given function, into a Config."""
 
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from zktw.config.keys import FILE_KEYS, PROPERTIES, REFUSED, UNPREFIXED, Effect, effect_of
+from zktw.config.keys import FILE_KEYS, PROPERTIES, REFUSED, Effect, effect_of
 from zktw.config.members import Membership, read_membership
 from zktw.config.model import Config
-from zktw.config.properties import parse_properties
+from zktw.config.sources import MEMBER_KEYS, Read, flag_settings, plain_name, read_keys
 from zktw.config.values import INT_MAX, Values
 from zktw.terms.errors import ConfigError
 from zktw.terms.limits import JUTE_MAXBUFFER
 
-PREFIX = "zookeeper."
-FLAG_VARIABLES = ("JVMFLAGS", "SERVER_JVMFLAGS")
-DYNAMIC = ("server.", "group.", "weight.")
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 RETAIN_MIN = 3
 EXTRA_MIN = 1024
-
-Read = Callable[[str], str]
+# Checked although nothing depends on them yet: a value that a later release would refuse is a mistake now.
+IDLE_FLAGS = (
+    "syncEnabled",
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "sslQuorumReloadCertFiles",
+    "multiAddress.reachabilityCheckEnabled",
+    "jvm.pause.monitor",
+)
+IDLE_NUMBERS = (
+    "multiAddress.reachabilityCheckTimeoutMs",
+    "quorum.cnxn.threads.size",
+    "jvm.pause.sleep.time.ms",
+    "jvm.pause.warn-threshold.ms",
+    "jvm.pause.info-threshold.ms",
+)
 
 
 def load_config(path: str, read: Read, environ: Mapping[str, str]) -> Config:
@@ -26,12 +36,13 @@ def load_config(path: str, read: Read, environ: Mapping[str, str]) -> Config:
 
     read(path) gives a file's text and raises OSError or UnicodeError; relative paths are passed on as they are.
     """
-    keys = _read_properties(path, read)
-    dynamic = {key: value for key, value in keys.items() if key.startswith(DYNAMIC)}
-    settings = _flag_settings(environ)
-    settings.update((_plain(key), value) for key, value in keys.items() if key not in dynamic)
+    keys = read_keys(path, read)
+    dynamic = {key: value for key, value in keys.items() if key.startswith(MEMBER_KEYS)}
+    settings = flag_settings(environ)
+    settings.update((plain_name(key), value) for key, value in keys.items() if key not in dynamic)
     values = Values(path, settings)
     _refuse(values)
+    _check_idle(values)
     data_dir = values.text("dataDir")
     if not data_dir:
         raise ConfigError("dataDir is not set", file=path, key="dataDir", value=settings.get("dataDir"))
@@ -54,7 +65,7 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
         client_port=client_port,
         client_address=client_address,
         client_backlog=values.number("clientPortListenBacklog", -1),
-        max_client_cnxns=values.number("maxClientCnxns", 60, lowest=0),
+        max_client_cnxns=max(0, values.number("maxClientCnxns", 60)),
         max_cnxns=max(0, values.number("maxCnxns", 0)),
         tick_ms=tick_ms,
         init_limit=init_limit,
@@ -96,42 +107,6 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
     )
 
 
-def _read_properties(path: str, read: Read) -> dict[str, str]:
-    try:
-        pairs = parse_properties(read(path))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", file=path) from None
-    except ValueError as error:  # UnicodeError too
-        raise ConfigError(f"is no properties file: {error}", file=path) from None
-    keys: dict[str, str] = {}
-    for key, value in pairs:
-        if key in keys and key.startswith(DYNAMIC):
-            raise ConfigError("configured twice", file=path, key=key, value=value)
-        keys[key] = value
-    return keys
-
-
-def _plain(key: str) -> str:
-    """The name of a property without its prefix, where that is how it is known."""
-    bare = key.removeprefix(PREFIX)
-    return bare if bare not in UNPREFIXED or key == bare else key
-
-
-def _flag_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """-Dname=value of JVMFLAGS and SERVER_JVMFLAGS, which is where operators of Apache's server have them."""
-    settings: dict[str, str] = {}
-    for variable in FLAG_VARIABLES:
-        try:
-            words = shlex.split(environ.get(variable, ""))
-        except ValueError as error:
-            raise ConfigError(str(error), file="environment", key=variable, value=environ[variable]) from None
-        for word in words:
-            name, _, value = word.removeprefix("-D").partition("=")
-            if word.startswith("-D") and (name.startswith(PREFIX) or effect_of(name) is not None):
-                settings[_plain(name)] = value
-    return settings
-
-
 def _refuse(values: Values) -> None:
     """What asks for more safety than this release has must not be passed over."""
     for key, (harmless, reason) in REFUSED.items():
@@ -139,6 +114,14 @@ def _refuse(values: Values) -> None:
             raise values.error(key, reason)
     if "electionAlg" in values.settings and values.number("electionAlg", 3) != 3:
         raise values.error("electionAlg", "Invalid electionAlg value. Only 3 is supported.")
+
+
+def _check_idle(values: Values) -> None:
+    for key in IDLE_FLAGS:
+        values.flag(key, False)
+    for key in IDLE_NUMBERS:
+        values.number(key, 0)
+    values.port("observerMasterPort")
 
 
 def _limits(values: Values, membership: Membership) -> tuple[int, int]:
@@ -161,12 +144,13 @@ def _client_port(values: Values, membership: Membership) -> tuple[int | None, st
         if port is not None and (port != own.port or (address not in ANY_ADDRESS and address != own.host)):
             raise values.error("clientPort", f"server.{membership.my_sid} says that the client port is {own}")
         port, address = own.port, own.host
-    if port is not None and membership.distributed and membership.me is not None:
+    if port and membership.distributed and membership.me is not None:
+        on_all = values.flag("quorumListenOnAllIPs", False) or address in ANY_ADDRESS
         for what, addresses in (
             ("quorum", membership.me.quorum_addresses),
             ("election", membership.me.election_addresses),
         ):
-            if port and any(other.port == port for other in addresses):
+            if any(other.port == port and (on_all or other.host in (address, *ANY_ADDRESS)) for other in addresses):
                 raise values.error("clientPort", f"port clash: it is the {what} port of server.{membership.my_sid} too")
     return port, "" if address in ("0.0.0.0", "") else address
 
@@ -198,6 +182,13 @@ def _warnings(values: Values, membership: Membership, unknown: Mapping[str, str]
         if named:
             warnings.append(f"{effect.value}: {', '.join(named)}")
     retain = values.number("autopurge.snapRetainCount", RETAIN_MIN)
+    warnings += [
+        f"{key}={values.text(key)}: a relative path depends on where the server is started"
+        for key in ("dataDir", "dataLogDir", "dynamicConfigFile")
+        if key in values.settings and not values.text(key).startswith("/")
+    ]
+    if "clientPort" not in values.settings and (membership.me is None or membership.me.client_address is None):
+        warnings.append("no clientPort: no client can connect")
     if retain < RETAIN_MIN:
         warnings.append(f"autopurge.snapRetainCount={retain}: {RETAIN_MIN} snapshots are kept at least")
     return warnings

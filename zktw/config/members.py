@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from zktw.config.properties import parse_properties
-from zktw.config.values import Values
-from zktw.quorum.ensemble import Address, Ensemble, KeyedError, LearnerType, QuorumServer
+from zktw.config.sources import MEMBER_KEYS, read_keys
+from zktw.config.values import Values, cut
+from zktw.quorum.ensemble import DIGITS_MAX, Address, Ensemble, KeyedError, LearnerType, QuorumServer
 from zktw.terms.errors import ConfigError
 
 SID_EXTENDED_MAX = 254
+# A version is a zxid.
+VERSION_DIGITS_MAX = 16
 WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -36,7 +38,10 @@ def read_membership(values: Values, static: Mapping[str, str], data_dir: str, re
         if static:
             key = next(iter(static))
             raise ConfigError(
-                f"members belong into the dynamic file {file}, not here", file=values.file, key=key, value=static[key]
+                f"members belong into the dynamic file {file}, not here",
+                file=values.file,
+                key=key,
+                value=cut(static[key]),
             )
         keys, version = _read_dynamic(file, read)
     peer_type = values.text("peerType", "participant").lower()
@@ -46,7 +51,7 @@ def read_membership(values: Values, static: Mapping[str, str], data_dir: str, re
         ensemble = Ensemble.from_keys(keys, version=version, multi_address=values.flag("multiAddress.enabled", False))
         _check_clashes(ensemble, keys)
     except KeyedError as error:
-        raise ConfigError(error.reason, file=file, key=error.key, value=error.value) from None
+        raise ConfigError(error.reason, file=file, key=error.key, value=cut(error.value)) from None
     if not _is_distributed(values, ensemble):
         only = next(iter(ensemble.members.values()), None)
         return Membership(ensemble, False, 0, only)
@@ -79,52 +84,55 @@ def _is_distributed(values: Values, ensemble: Ensemble) -> bool:
 
 
 def _read_dynamic(file: str, read: Callable[[str], str]) -> tuple[dict[str, str], int]:
-    try:
-        pairs = parse_properties(read(file))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", file=file, key="dynamicConfigFile") from None
-    except ValueError as error:
-        raise ConfigError(f"is no properties file: {error}", file=file) from None
-    keys: dict[str, str] = {}
-    for key, value in pairs:
+    keys = read_keys(file, read, named_by="dynamicConfigFile")
+    for key, value in keys.items():
         if key == "version":
-            raise ConfigError("the version is in the file's name, not in the file", file=file, key=key, value=value)
-        if key in keys:
-            raise ConfigError("configured twice", file=file, key=key, value=value)
-        if not key.startswith(("server.", "group.", "weight.")):
-            raise ConfigError("Unrecognised parameter", file=file, key=key, value=value)
-        keys[key] = value
+            raise ConfigError(
+                "the version is in the file's name, not in the file", file=file, key=key, value=cut(value)
+            )
+        if not key.startswith(MEMBER_KEYS):
+            raise ConfigError("Unrecognised parameter", file=file, key=key, value=cut(value))
     suffix = file.rpartition(".")[2]
-    try:
-        return keys, int(suffix, 16)
-    except ValueError:
-        return keys, 0
+    is_hex = 0 < len(suffix) <= VERSION_DIGITS_MAX and all(digit in "0123456789abcdefABCDEF" for digit in suffix)
+    return keys, int(suffix, 16) if is_hex else 0
 
 
 def _read_my_sid(values: Values, data_dir: str, read: Callable[[str], str]) -> int:
     path = f"{data_dir}/myid"
     try:
-        text = read(path).split("\n", 1)[0].rstrip("\r")
+        text = read(path).split("\n", 1)[0].strip()
     except FileNotFoundError:
         raise ConfigError("myid file is missing", file=path) from None
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}", file=path) from None
+    except ValueError as error:  # UnicodeError, or a path that no file can have
         raise ConfigError(f"cannot be read: {error}", file=path) from None
     highest = SID_EXTENDED_MAX if values.flag("extendedTypesEnabled", False) else 2**63 - 1
     if not text.isascii() or not text.isdigit():
-        raise ConfigError("not a number", file=path, key="myid", value=text[:40])
-    if int(text) > highest:
+        shown = text[:40] if text.isprintable() else ascii(text[:40])
+        raise ConfigError("not a number", file=path, key="myid", value=shown)
+    if len(text) > DIGITS_MAX or int(text) > highest:
         raise ConfigError(f"out of range (0 to {highest})", file=path, key="myid", value=text[:40])
     return int(text)
 
 
 def _check_clashes(ensemble: Ensemble, keys: Mapping[str, str]) -> None:
-    """Two members cannot listen on one address."""
-    taken: dict[Address, int] = {}
+    """Two ports cannot listen on one address."""
+    taken: dict[Address, str] = {}
     for sid, member in ensemble.members.items():
-        for address in (*member.quorum_addresses, *member.election_addresses):
-            if address.host not in WILDCARDS and taken.setdefault(address, sid) != sid:
-                key = f"server.{sid}"
-                raise KeyedError(key, keys.get(key), f"port clash: {address} is server.{taken[address]}'s already")
+        client = () if member.client_address is None else (member.client_address,)
+        for kind, addresses in (
+            ("quorum", member.quorum_addresses),
+            ("election", member.election_addresses),
+            ("client", client),
+        ):
+            for address in addresses:
+                if address.host in WILDCARDS:
+                    continue
+                if address in taken:
+                    key = f"server.{sid}"
+                    raise KeyedError(key, keys.get(key), f"port clash: {address} is {taken[address]} already")
+                taken[address] = f"the {kind} address of server.{sid}"
 
 
 def _warnings(values: Values, ensemble: Ensemble, me: QuorumServer, peer_type: str) -> list[str]:

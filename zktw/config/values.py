@@ -5,6 +5,13 @@ from collections.abc import Mapping
 from zktw.terms.errors import ConfigError
 
 INT_MAX = 2**31 - 1
+DIGITS_MAX = 40
+SHOWN_MAX = 200
+
+
+def cut(value: str | None) -> str | None:
+    """A value as a message shows it: a line that fits a log."""
+    return value if value is None or len(value) <= SHOWN_MAX else f"{value[:SHOWN_MAX]}..."
 
 
 class Values:
@@ -16,7 +23,7 @@ class Values:
 
     def error(self, key: str, reason: str) -> ConfigError:
         """What is wrong with a key."""
-        return ConfigError(reason, file=self.file, key=key, value=self.settings.get(key))
+        return ConfigError(reason, file=self.file, key=key, value=cut(self.settings.get(key)))
 
     def text(self, key: str, default: str = "") -> str:
         """A text, without the blanks around it."""
@@ -43,7 +50,8 @@ class Values:
         digits = text[1:] if text[:1] in ("-", "+") else text
         if not digits.isascii() or not digits.isdigit():
             raise self.error(key, "not a number")
-        value = int(text)
+        # Python refuses to convert some thousands of digits.
+        value = int(text) if len(text) <= DIGITS_MAX else INT_MAX + 1
         if not lowest <= value <= highest:
             raise self.error(key, f"out of range ({lowest} to {highest})")
         return value
@@ -53,12 +61,16 @@ class Values:
         if key not in self.settings:
             return default
         text = self.text(key)
+        sign, digits = ("-", text[1:]) if text[:1] == "-" else ("", text.removeprefix("+"))
+        if digits[:2].lower() == "0x" or digits[:1] == "#":
+            base, digits = 16, digits[1:] if digits[0] == "#" else digits[2:]
+        else:
+            base = 8 if digits[:1] == "0" and digits != "0" else 10
+        # int() would also take blanks and underscores.
+        if not digits.isascii() or not digits.isalnum() or len(digits) > DIGITS_MAX:
+            raise self.error(key, "not a number")
         try:
-            value = (
-                int(text, 0)
-                if text.lower().startswith("0x")
-                else int(text, 8 if text[:1] == "0" and text != "0" else 10)
-            )
+            value = int(sign + digits, base)
         except ValueError:
             raise self.error(key, "not a number") from None
         if not lowest <= value <= INT_MAX:

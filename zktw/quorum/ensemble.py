@@ -7,6 +7,9 @@ from enum import Enum
 from zktw.quorum.verifier import QuorumHierarchical, QuorumMaj, QuorumVerifier
 
 SID_MAX = 2**63 - 1
+# Leading zeros are allowed, nonsense is not.
+DIGITS_MAX = 40
+SHOWN_MAX = 60
 
 
 class LearnerType(Enum):
@@ -98,12 +101,13 @@ class Ensemble:
         return "\n".join([*lines, f"version={self.version:x}"])
 
     def same_members(self, other: "Ensemble") -> bool:
-        """Equality that leaves the version aside (wire document, g.4)."""
-        return (self.members, dict(self.groups), dict(self.weights)) == (
-            other.members,
-            dict(other.groups),
-            dict(other.weights),
-        )
+        """Equality that leaves the version aside, and the order of addresses and within groups (wire document, g.4)."""
+        return self._normal_form() == other._normal_form()
+
+    def _normal_form(self) -> tuple[dict[int, str], dict[int, tuple[int, ...]], dict[int, int]]:
+        texts = {sid: member.text() for sid, member in self.members.items()}
+        groups = {group: tuple(sorted(sids)) for group, sids in self.groups.items()}
+        return texts, groups, dict(self.weights)
 
     @classmethod
     def from_text(cls, text: str) -> "Ensemble":
@@ -129,7 +133,7 @@ class Ensemble:
                 elif kind == "group":
                     groups[parse_sid(number)] = tuple(parse_sid(sid) for sid in value.strip().split(":"))
                 elif kind == "weight":
-                    weights[parse_sid(number)] = _parse_weight(value)
+                    weights[parse_sid(number)] = _parse_decimal(value, "weight", 0, SID_MAX)
                 else:
                     raise ValueError("unrecognised parameter; only server., group. and weight. keys belong here")
             except ValueError as error:
@@ -174,31 +178,32 @@ class KeyedError(ValueError):
 
 def parse_sid(text: str) -> int:
     """A server id: decimal, not negative."""
-    digits = text.strip()
-    if not digits.isascii() or not digits.isdigit() or int(digits) > SID_MAX:
-        raise ValueError(f"{text.strip()!r} is no server id (0 to {SID_MAX})")
-    return int(digits)
+    return _parse_decimal(text, "server id", 0, SID_MAX)
 
 
 def parse_port(text: str, *, lowest: int = 1) -> int:
     """A port number."""
+    return _parse_decimal(text, "port", lowest, 65535)
+
+
+def _parse_decimal(text: str, what: str, lowest: int, highest: int) -> int:
     digits = text.strip()
-    if not digits.isascii() or not digits.isdigit() or not lowest <= int(digits) <= 65535:
-        raise ValueError(f"{text.strip()!r} is no port ({lowest} to 65535)")
+    # Python refuses to convert some thousands of digits, with words of its own.
+    short = len(digits) <= DIGITS_MAX and digits.isascii() and digits.isdigit()
+    if not short or not lowest <= int(digits) <= highest:
+        raise ValueError(f"{_shown(digits)} is no {what} ({lowest} to {highest})")
     return int(digits)
 
 
-def _parse_weight(text: str) -> int:
-    digits = text.strip()
-    if not digits.isascii() or not digits.isdigit():
-        raise ValueError(f"{digits!r} is no weight (0 or more)")
-    return int(digits)
+def _shown(text: str) -> str:
+    """Quoted, and cut where it is long."""
+    return repr(text) if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]!r}..."
 
 
 def _split_line(line: str) -> tuple[str, str]:
     key, equals, value = line.partition("=")
     if not equals:
-        raise ValueError(f"no '=' in {line!r}")
+        raise ValueError(f"no '=' in {_shown(line)}")
     return key.strip(), value.strip()
 
 
@@ -208,10 +213,14 @@ def split_host(text: str) -> tuple[str, list[str]]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or ":" not in host:
-            raise ValueError(f"{text!r} has an IPv6 address without its closing bracket")
-        return host, rest.removeprefix(":").split(":") if rest else []
+            raise ValueError(f"{_shown(text)} has no IPv6 address between brackets")
+        if rest and not rest.startswith(":"):
+            raise ValueError(f"{_shown(text)} has no ':' behind its bracket")
+        return host, rest[1:].split(":") if rest else []
     host, *rest_parts = text.split(":")
-    return host, rest_parts
+    if any(char.isspace() for char in host.strip()):
+        raise ValueError(f"{_shown(host)} is no host")
+    return host.strip(), rest_parts
 
 
 def _split_server(text: str) -> tuple[str, tuple[int, int], LearnerType | None]:
@@ -230,7 +239,7 @@ def _split_server(text: str) -> tuple[str, tuple[int, int], LearnerType | None]:
     try:
         return host, ports, LearnerType(rest[2].strip().lower())
     except ValueError:
-        raise ValueError(f"unknown role {rest[2].strip()!r}; participant or observer") from None
+        raise ValueError(f"unknown role {_shown(rest[2].strip())}; participant or observer") from None
 
 
 def _parse_client(text: str) -> Address:
@@ -238,5 +247,5 @@ def _parse_client(text: str) -> Address:
     if not rest:
         return Address("0.0.0.0", parse_port(host))
     if len(rest) > 1 or not host:
-        raise ValueError(f"{text.strip()!r} is no client address: [host:]port")
+        raise ValueError(f"{_shown(text.strip())} is no client address: [host:]port")
     return Address(host, parse_port(rest[0]))
