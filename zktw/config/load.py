@@ -7,7 +7,6 @@ from zktw.config.members import Membership, read_membership
 from zktw.config.model import Config
 from zktw.config.sources import MEMBER_KEYS, Read, flag_settings, plain_name, read_keys
 from zktw.config.values import INT_MAX, Values
-from zktw.terms.errors import ConfigError
 from zktw.terms.limits import JUTE_MAXBUFFER
 
 ANY_ADDRESS = ("0.0.0.0", "::", "")
@@ -38,14 +37,13 @@ def load_config(path: str, read: Read, environ: Mapping[str, str]) -> Config:
     """
     keys = read_keys(path, read)
     dynamic = {key: value for key, value in keys.items() if key.startswith(MEMBER_KEYS)}
-    settings = flag_settings(environ)
-    settings.update((plain_name(key), value) for key, value in keys.items() if key not in dynamic)
-    values = Values(path, settings)
+    static = {plain_name(key): value for key, value in keys.items() if key not in dynamic}
+    values = Values(path, static, flag_settings(environ))
     _refuse(values)
     _check_idle(values)
     data_dir = values.text("dataDir")
     if not data_dir:
-        raise ConfigError("dataDir is not set", file=path, key="dataDir", value=settings.get("dataDir"))
+        raise values.error("dataDir", "dataDir is not set")
     membership = read_membership(values, dynamic, data_dir, read)
     return _build(values, membership, data_dir)
 

@@ -15,15 +15,17 @@ def cut(value: str | None) -> str | None:
 
 
 class Values:
-    """Keys and values of one file, and the property settings of the environment behind them."""
+    """Keys and values of one file, and the settings of the environment that it leaves standing."""
 
-    def __init__(self, file: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, file: str, keys: Mapping[str, str], inherited: Mapping[str, str]) -> None:
         self.file = file
-        self.settings = settings
+        self.settings = {**inherited, **keys}
+        self._keys = keys
 
     def error(self, key: str, reason: str) -> ConfigError:
         """What is wrong with a key."""
-        return ConfigError(reason, file=self.file, key=key, value=cut(self.settings.get(key)))
+        file = self.file if key in self._keys or key not in self.settings else "environment"
+        return ConfigError(reason, file=file, key=key, value=cut(self.settings.get(key)))
 
     def text(self, key: str, default: str = "") -> str:
         """A text, without the blanks around it."""
