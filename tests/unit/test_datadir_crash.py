@@ -1,0 +1,166 @@
+"""A power cut before any file operation: what was promised is kept, and no start finds anything that was never so.
+
+D1 and D2 are the wire document's names: acceptedEpoch >= currentEpoch >= epoch of the history, and neither epoch ever
+decreases.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memory_files import MemoryFiles, PowerCut
+
+from zktw.storage.datadir import NEW_PREFIX, DataDir, Recovered
+from zktw.storage.snapformat import encode_snapshot
+from zktw.terms.zxid import epoch_of
+from zktw.wire.effects import EpochName
+from zktw.wire.snapstream import fresh_snapshot_body
+
+DATA = "/data/version-2"
+BODY = fresh_snapshot_body(b"server.1=h:1:2:participant\nversion=0")
+
+
+def start(files: MemoryFiles) -> Recovered:
+    datadir = DataDir(files, "/data", "/data")
+    datadir.prepare(True)
+    return datadir.load(True)
+
+
+def established() -> tuple[MemoryFiles, DataDir]:
+    """A server that has lived through epoch 9."""
+    files = MemoryFiles()
+    files.put(f"{DATA}/snapshot.900000000", encode_snapshot(BODY))
+    files.put(f"{DATA}/acceptedEpoch", b"9")
+    files.put(f"{DATA}/currentEpoch", b"9")
+    return files, DataDir(files, "/data", "/data")
+
+
+def operations_of(make: Callable[[], tuple[MemoryFiles, Callable[[], object]]]) -> int:
+    files, act = make()
+    act()
+    return len(files.operations)
+
+
+def every_crash(make: Callable[[], tuple[MemoryFiles, Callable[[], object]]]) -> list[tuple[int, MemoryFiles]]:
+    """Each state that a power cut can leave: operations done, and the files after the power is back."""
+    left = []
+    for cut_after in range(operations_of(make) + 1):
+        files, act = make()
+        files.cut_after = cut_after
+        with suppress(PowerCut):
+            act()
+        for index in range(len(list(files.losses()))):
+            copy, again = make()
+            copy.cut_after = cut_after
+            with suppress(PowerCut):
+                again()
+            copy.lose_power(*list(copy.losses())[index])
+            left.append((cut_after, copy))
+    return left
+
+
+@pytest.mark.parametrize("name", ["acceptedEpoch", "currentEpoch"])
+def test_an_epoch_is_the_old_or_the_new_one_never_garbage(name: EpochName) -> None:
+    def make() -> tuple[MemoryFiles, Callable[[], object]]:
+        files, datadir = established()
+        return files, lambda: datadir.write_epoch(name, 10)
+
+    done = operations_of(make)
+    found = []
+    for cut_after, files in every_crash(make):
+        text = files.read(f"{DATA}/{name}")
+        assert text in ((b"10",) if cut_after == done else (b"9", b"10"))
+        found.append(text)
+    assert {b"9", b"10"} == set(found)
+
+
+def test_a_snapshot_is_there_or_not_never_a_part() -> None:
+    def make() -> tuple[MemoryFiles, Callable[[], object]]:
+        files, datadir = established()
+        return files, lambda: datadir.write_snapshot(10 << 32, BODY)
+
+    done = operations_of(make)
+    for cut_after, files in every_crash(make):
+        if cut_after == done:
+            assert files.exists(f"{DATA}/snapshot.a00000000")
+        if files.exists(f"{DATA}/snapshot.a00000000"):
+            assert files.read(f"{DATA}/snapshot.a00000000") == encode_snapshot(BODY)
+        assert start(files).last_zxid == (10 << 32 if files.exists(f"{DATA}/snapshot.a00000000") else 9 << 32)
+
+
+def test_a_first_start_that_was_cut_off_is_a_first_start_again() -> None:
+    def make() -> tuple[MemoryFiles, Callable[[], object]]:
+        files = MemoryFiles()
+        return files, lambda: start(files)
+
+    for _, files in every_crash(make):
+        assert start(files) == Recovered(0, 0, 0)
+        assert files.list(DATA) == ["acceptedEpoch", "currentEpoch", "snapshot.0"]
+
+
+def test_mending_the_epoch_can_itself_be_cut_off() -> None:
+    """History of epoch 9 behind epoch 7: the state of a crash between synchronised history and its epoch."""
+
+    def make() -> tuple[MemoryFiles, Callable[[], object]]:
+        files, _ = established()
+        files.put(f"{DATA}/currentEpoch", b"7")
+        files.put(f"{DATA}/acceptedEpoch", b"8")
+        return files, lambda: start(files)
+
+    assert operations_of(make) == 8, "two epochs are to be written"
+    for _, files in every_crash(make):
+        accepted, current = int(files.read(f"{DATA}/acceptedEpoch")), int(files.read(f"{DATA}/currentEpoch"))
+        assert accepted >= current
+        assert start(files) == Recovered(9 << 32, 9, 9)
+
+
+@dataclass
+class Promised:
+    """What a server has said to others on the strength of its files."""
+
+    accepted: int = 0
+    current: int = 0
+    zxid: int = 0
+
+
+def follow(files: MemoryFiles, epoch: int, snap: bool, promised: Promised) -> None:
+    """A learner's writes of one term of office, in its order; each promise is made once the write has returned."""
+    datadir = DataDir(files, "/data", "/data")
+    datadir.write_epoch("acceptedEpoch", epoch)
+    promised.accepted = epoch
+    if snap:
+        datadir.write_snapshot(epoch << 32, BODY)
+        promised.zxid = epoch << 32
+    datadir.write_epoch("currentEpoch", epoch)
+    promised.current = epoch
+
+
+@given(data=st.data())
+def test_a_life_with_crashes_keeps_d1_and_d2(data: st.DataObject) -> None:
+    files = MemoryFiles()
+    promised = Promised()
+    epoch = 0
+    for _ in range(data.draw(st.integers(1, 4), label="lives")):
+        files.operations.clear()
+        files.cut_after = data.draw(st.integers(0, 30), label="operations until the power cut")
+        try:
+            recovered = start(files)
+            for _ in range(data.draw(st.integers(0, 3), label="terms")):
+                epoch = max(epoch, recovered.accepted_epoch) + data.draw(st.integers(1, 3), label="step")
+                follow(files, epoch, data.draw(st.booleans(), label="snap"), promised)
+        except PowerCut:
+            pass
+        files.lose_power(*data.draw(st.sampled_from(list(files.losses())), label="what is left"))
+
+        recovered = start(files)
+        assert recovered.accepted_epoch >= recovered.current_epoch >= epoch_of(recovered.last_zxid) >= 0
+        assert recovered.accepted_epoch >= promised.accepted
+        assert recovered.current_epoch >= promised.current
+        assert recovered.last_zxid >= promised.zxid
+        assert recovered.accepted_epoch <= epoch, "an epoch that nobody wrote"
+        assert not [name for name in files.list(DATA) if name.startswith(NEW_PREFIX)]
+        assert start(files) == recovered, "what a start has found, the next finds too"
+        promised = Promised(recovered.accepted_epoch, recovered.current_epoch, recovered.last_zxid)
