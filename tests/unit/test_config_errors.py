@@ -57,6 +57,11 @@ class Case(NamedTuple):
         load_config("zoo.cfg", read, self.environ)
 
 
+def _file(what: str, shown: str, error: OSError) -> Case:
+    """A file that cannot be read."""
+    return Case(what, shown, f"zoo.cfg: cannot be read: {error.strerror}", base=None, files={"zoo.cfg": error})
+
+
 def _alone(what: str, line: str, reason: str) -> Case:
     """A mistake in one line of a standalone server's file."""
     return Case(what, line, f"zoo.cfg: {line}: {reason}")
@@ -81,27 +86,9 @@ def _dynamic(what: str, text: str, reason: str) -> Case:
 
 
 CASES = [
-    Case(
-        "the file does not exist",
-        "no zoo.cfg",
-        "zoo.cfg: cannot be read: No such file or directory",
-        base=None,
-        files={"zoo.cfg": FileNotFoundError(2, "No such file or directory")},
-    ),
-    Case(
-        "the file may not be read",
-        "zoo.cfg of another user",
-        "zoo.cfg: cannot be read: Permission denied",
-        base=None,
-        files={"zoo.cfg": PermissionError(13, "Permission denied")},
-    ),
-    Case(
-        "the file is a directory",
-        "zoo.cfg/",
-        "zoo.cfg: cannot be read: Is a directory",
-        base=None,
-        files={"zoo.cfg": IsADirectoryError(21, "Is a directory")},
-    ),
+    _file("the file does not exist", "no zoo.cfg", FileNotFoundError(2, "No such file or directory")),
+    _file("the file may not be read", "of another user", PermissionError(13, "Permission denied")),
+    _file("the file is a directory", "zoo.cfg/", IsADirectoryError(21, "Is a directory")),
     Case(
         "the file is no text",
         "bytes that are no UTF-8",
