@@ -111,8 +111,8 @@ class Chronicle:
                 self._phase("voting", now_ms, f"changed vote to {describe_vote(vote)}, because {why}")
             case ConfigSeen(_):
                 self._phase("voting", now_ms, "starting over with a newer configuration")
-            case Elected(_, vote, round_, electors):
-                self._decided(vote, round_, electors, now_ms)
+            case Elected():
+                self._decided(happening, now_ms)
             case Connected(leader):
                 self._phase("connected", now_ms, f"connected to leader {leader}")
             case EpochAgreed(epoch):
@@ -136,12 +136,14 @@ class Chronicle:
         self.elections.append(self._current)
         self._phase("noticed", now_ms, f"looking for a leader: {reason}")
 
-    def _decided(self, vote: Vote, round_: int, electors: tuple[int, ...], now_ms: float) -> None:
+    def _decided(self, elected: Elected, now_ms: float) -> None:
+        vote, round_ = elected.vote, elected.round
         if self._current is not None:
             self._current.leader, self._current.round, self._current.decided_ms = vote.leader, round_, now_ms
         who = "this server" if vote.leader == self._my_sid else f"server {vote.leader}"
-        voters = ", ".join(map(str, electors))
-        self._phase("decided", now_ms, f"decided in round {round_}: {who} leads, by the votes of {voters}")
+        voters = ", ".join(map(str, elected.electors))
+        how = "leads already, say" if elected.joined else "leads, by the votes of"
+        self._phase("decided", now_ms, f"decided in round {round_}: {who} {how} {voters}")
 
     def _served(self, epoch: int, now_ms: float) -> None:
         if self._current is not None:

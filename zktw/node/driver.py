@@ -52,4 +52,5 @@ class Driver:
         self._alarm.set(None)
 
     def _ring(self) -> None:
-        self.do(self._core.on_deadline(self._clock.now_ms()))
+        # The clock may read a rounding error less than the time that the alarm was set to.
+        self.do(self._core.on_deadline(max(self._clock.now_ms(), self._core.deadline_ms or 0.0)))

@@ -106,7 +106,7 @@ class QuorumPeer:
             election=self._election,
             elections=self._elections,
             end=self._end,
-            fail=lambda reason: fail(1, reason),
+            fail=fail,
         )
 
     @property
@@ -134,6 +134,7 @@ class QuorumPeer:
             lambda _: self._begin(),
             lambda failure: self._fail(14, f"cannot bind the election port: {failure.getErrorMessage()}"),
         )
+        bound.addErrback(self._means.broken)
         return bound
 
     def _begin(self) -> None:
@@ -214,6 +215,7 @@ class QuorumPeer:
             self._server.stop_serving()
             left = succeed(None) if role is None else role.stop()
             left.addCallback(self._left, state, elected, reason)
+            left.addErrback(self._means.broken)
 
     def _left(self, _: Any, state: PeerState, elected: Elected | None, reason: str) -> None:
         self._play(state, self._make_role(state, elected), reason)

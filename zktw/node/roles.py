@@ -52,11 +52,13 @@ log = Logger()
 # An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
 LEADER_PATIENCE_MS = 2500
 READ_ONLY_GRACE_MS = 2000
+# The exit status of a server that has found a bug in itself (EX_SOFTWARE).
+EXIT_BROKEN = 70
 
 
 @dataclass
 class Means:
-    """What every role works with. end(event, reason) ends the present role; fail(reason) ends the process."""
+    """What every role works with. end(event, reason) ends the present role; fail(status, reason) ends the process."""
 
     config: Config
     ensemble: Ensemble
@@ -73,12 +75,21 @@ class Means:
     election: FastLeaderElection
     elections: Driver
     end: Callable[[PeerEvent, str], None]
-    fail: Callable[[str], None]
+    fail: Callable[[int, str], None]
 
     @property
     def timing(self) -> Timing:
         """The patience that the configuration asks for."""
         return Timing(self.config.tick_ms, self.config.init_limit, self.config.sync_limit)
+
+    def disk_failed(self, failure: Failure) -> None:
+        """What was to be durable is not: nothing that this server says can be trusted any more."""
+        self.fail(1, failure.getErrorMessage())
+
+    def broken(self, failure: Failure) -> None:
+        """An invariant of ours does not hold: end, and recover from disk."""
+        log.failure("this is a bug", failure)
+        self.fail(EXIT_BROKEN, f"a bug: {failure.getErrorMessage()}")
 
     @property
     def data_bytes_max(self) -> int:
@@ -120,7 +131,9 @@ class LookingRole:
         else:
             # A learner may have decided before we have: let it connect, and hold it.
             opened = means.quorum_listener.open(means.config.election_bind_retries)
-            opened.addErrback(lambda failure: means.fail(f"cannot bind the quorum port: {failure.getErrorMessage()}"))
+            opened.addErrback(
+                lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}")
+            )
             self._look()
         if means.config.read_only_mode:
             self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))
@@ -274,15 +287,15 @@ class FollowingRole:
             case ReadTree() if self._cnxn is not None:
                 self._cnxn.read_tree()
             case PersistEpoch(name, epoch):
-                means.journal.write_epoch(name, epoch).addCallbacks(
-                    lambda _: self._epoch_persisted(name, epoch), self._disk_failed
-                )
+                written = means.journal.write_epoch(name, epoch)
+                written.addCallbacks(lambda _: self._epoch_persisted(name, epoch), means.disk_failed)
+                written.addErrback(means.broken)
             case PersistTree(zxid):
                 assert self._tree is not None
                 tree, self._tree = self._tree, None
-                means.journal.write_snapshot(zxid, tree).addCallbacks(
-                    lambda _: self._driver.do(self._core.on_tree_persisted(zxid)), self._disk_failed
-                )
+                written = means.journal.write_snapshot(zxid, tree)
+                written.addCallbacks(lambda _: self._driver.do(self._core.on_tree_persisted(zxid)), means.disk_failed)
+                written.addErrback(means.broken)
             case Serving(epoch):
                 means.election.adopt_epoch(epoch)
                 means.server.follow(epoch, self._leader)
@@ -292,9 +305,6 @@ class FollowingRole:
     def _epoch_persisted(self, name: EpochName, epoch: int) -> None:
         # The core notes what is on disk even where the role is over by now.
         self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
-
-    def _disk_failed(self, failure: Failure) -> None:
-        self._means.fail(failure.getErrorMessage())
 
 
 class LeadingRole:
@@ -377,9 +387,9 @@ class LeadingRole:
                 log.warn("closing quorum connection of {peer}: {reason}", peer=cnxn.peer, reason=reason)
                 cnxn.abort()
             case PersistEpoch(name, epoch):
-                means.journal.write_epoch(name, epoch).addCallbacks(
-                    lambda _: self._epoch_persisted(name, epoch), self._disk_failed
-                )
+                written = means.journal.write_epoch(name, epoch)
+                written.addCallbacks(lambda _: self._epoch_persisted(name, epoch), means.disk_failed)
+                written.addErrback(means.broken)
             case Serving(epoch):
                 means.election.adopt_epoch(epoch)
                 means.server.lead(epoch, self._core)
@@ -388,6 +398,3 @@ class LeadingRole:
 
     def _epoch_persisted(self, name: EpochName, epoch: int) -> None:
         self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
-
-    def _disk_failed(self, failure: Failure) -> None:
-        self._means.fail(failure.getErrorMessage())

@@ -190,13 +190,13 @@ class FastLeaderElection:
             self._received[notification.sid] = ballot
             supporters = self._supporters(ballot, self._received)
             if self._verifier.contains_quorum(supporters) and self._leads(leader, ballot, self._received):
-                return self._decide(notification.vote, self.round, supporters)
+                return self._decide(notification.vote, self.round, supporters, joined=True)
         self._established[notification.sid] = ballot
         supporters = self._supporters(ballot, self._established)
         if self._verifier.contains_quorum(supporters) and self._leads(leader, ballot, self._established):
             # Leader and followers must end in the same round (bug 1514).
             self.round = notification.round
-            return self._decide(notification.vote, self.round, supporters)
+            return self._decide(notification.vote, self.round, supporters, joined=True)
         return self._count(now_ms)
 
     def _leads(self, leader: int, ballot: Ballot, ballots: dict[int, Ballot]) -> bool:
@@ -219,7 +219,7 @@ class FastLeaderElection:
         self._set_deadline()
         return []
 
-    def _decide(self, vote: Vote, round_: int, electors: list[int]) -> list[ElectionEffect]:
+    def _decide(self, vote: Vote, round_: int, electors: list[int], *, joined: bool = False) -> list[ElectionEffect]:
         if vote.leader == self.my_sid:
             self.state = PeerState.LEADING
         else:
@@ -228,7 +228,7 @@ class FastLeaderElection:
         self.vote_round = round_
         self.deadline_ms = None
         self._finalize_ms = None
-        return [Elected(self.state, vote, round_, tuple(electors))]
+        return [Elected(self.state, vote, round_, tuple(electors), joined)]
 
     def _enter_round(self, round_: int) -> None:
         self.round = round_

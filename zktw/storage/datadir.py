@@ -186,6 +186,8 @@ class DataDir:
     # -- epochs ------------------------------------------------------------------------------------------------------
 
     def _load_epochs(self, last_zxid: int) -> Recovered:
+        # A process that died between rename and sync left names that are read now and could be gone after a power cut.
+        self._guard(self._snapshots, partial(self._files.sync_directory, self._snapshots))
         of_history = max(0, epoch_of(last_zxid))
         current = self._read_epoch("currentEpoch")
         accepted = self._read_epoch("acceptedEpoch")

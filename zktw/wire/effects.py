@@ -23,12 +23,16 @@ class SendVote:
 
 @dataclass(frozen=True, slots=True)
 class Elected:
-    """The election is over for this server. electors are those whose equal votes decided, self included."""
+    """The election is over for this server. electors are those whose equal votes decided, self included.
+
+    joined says that they had that leader already, and that it has said so itself.
+    """
 
     state: PeerState
     vote: Vote
     round: int
     electors: tuple[int, ...]
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,15 @@ class EpochAgreed:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochAcked:
+    """A leader counts this voter towards the quorum of the new epoch; it holds no more than the leader does."""
+
+    sid: int
+    current_epoch: int
+    last_zxid: int
+
+
+@dataclass(frozen=True, slots=True)
 class LearnerSynced:
     """A leader was told that this learner holds its history, durably."""
 
@@ -164,6 +177,7 @@ ZabEffect = (
     | QuorumLost
     | LearnerJoined
     | EpochAgreed
+    | EpochAcked
     | LearnerSynced
     | Synchronised
     | Serving

@@ -12,6 +12,7 @@ from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.zxid import COUNTER_MAX, counter_of, epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import (
     CloseLearner,
+    EpochAcked,
     EpochAgreed,
     EpochName,
     LearnerJoined,
@@ -242,9 +243,11 @@ class Leader:
                     f"{format_zxid(handler.last_zxid)}, ours {self.history.current_epoch} "
                     f"{format_zxid(self.history.last_zxid)}"
                 )
+            effects: list[ZabEffect] = []
             if handler.current_epoch != -1 and handler.last_zxid != -1 and not handler.observer:
                 self._epoch_acks[handler.sid] = None
-            return self._maybe_establish(now_ms)
+                effects.append(EpochAcked(handler.sid, handler.current_epoch, handler.last_zxid))
+            return effects + self._maybe_establish(now_ms)
         if self.phase == LeaderPhase.ESTABLISHING:
             return []  # is synchronised with the others, once the epoch is on our disk
         return self._synchronise(handler)

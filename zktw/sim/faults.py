@@ -1,0 +1,144 @@
+"""Faults: the schedule of what goes wrong in a run, drawn from the world's seed."""
+
+from dataclasses import dataclass
+
+from zktw.sim.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often, on average, each kind comes (milliseconds; 0: never), and how lossy the links are."""
+
+    crash_every_ms: float = 6000
+    crash_point_every_ms: float = 5000
+    stop_every_ms: float = 15_000
+    pause_every_ms: float = 12_000
+    partition_every_ms: float = 8000
+    one_way_every_ms: float = 8000
+    reset_every_ms: float = 4000
+    slow_link_every_ms: float = 10_000
+    slow_disk_every_ms: float = 12_000
+    full_disk_every_ms: float = 40_000
+    loss: float = 0.01
+
+
+class FaultPlan:
+    """Brings faults over a world until it is told to stop."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._random = world.random
+        self._on = True
+        world.network.loss = faults.loss
+        for kind, every_ms in (
+            ("crash", faults.crash_every_ms),
+            ("crash_point", faults.crash_point_every_ms),
+            ("stop", faults.stop_every_ms),
+            ("pause", faults.pause_every_ms),
+            ("partition", faults.partition_every_ms),
+            ("one_way", faults.one_way_every_ms),
+            ("reset", faults.reset_every_ms),
+            ("slow_link", faults.slow_link_every_ms),
+            ("slow_disk", faults.slow_disk_every_ms),
+            ("full_disk", faults.full_disk_every_ms),
+        ):
+            if every_ms:
+                self._plan(kind, every_ms)
+
+    def stop(self) -> None:
+        """No more faults, and those that last come to their end by World.heal()."""
+        self._on = False
+
+    def _plan(self, kind: str, every_ms: float) -> None:
+        delay_s = self._random.expovariate(1000 / every_ms)
+        self._world.schedule.after(delay_s, None, self._strike, kind, every_ms)
+
+    def _strike(self, kind: str, every_ms: float) -> None:
+        if not self._on:
+            return
+        getattr(self, f"_{kind}")()
+        self._world.count_fault(kind)
+        self._plan(kind, every_ms)
+
+    def _some_sid(self) -> int:
+        return self._random.choice(list(self._world.servers))
+
+    def _later(self, low_s: float, high_s: float, function: object, *args: object) -> None:
+        delay_s = low_s + self._random.random() * (high_s - low_s)
+        self._world.schedule.after(delay_s, None, self._if_on, function, args)
+
+    def _if_on(self, function: object, args: tuple[object, ...]) -> None:
+        if self._on and callable(function):
+            function(*args)
+
+    def _crash(self) -> None:
+        sid = self._some_sid()
+        self._world.crash(sid, power=self._random.random() < 0.5)
+        self._later(0.05, 3.0, self._world.start, sid)
+
+    def _crash_point(self) -> None:
+        sid = self._some_sid()
+        self._world.crash_at(sid, self._random.randint(1, 6), power=self._random.random() < 0.7)
+        self._later(1.0, 4.0, self._world.start, sid)
+
+    def _stop(self) -> None:
+        sid = self._some_sid()
+        self._world.stop(sid)
+        self._later(0.3, 2.0, self._world.start, sid)
+
+    def _pause(self) -> None:
+        sid = self._some_sid()
+        self._world.pause(sid)
+        self._later(0.1, 5.0, self._world.resume, sid)
+
+    def _partition(self) -> None:
+        world = self._world
+        hosts = [server.host for server in world.servers.values()]
+        side = [host for host in hosts if self._random.random() < 0.5]
+        for host in hosts:
+            for other in hosts:
+                if (host in side) != (other in side):
+                    world.network.cut(host, other)
+        world.tell(0, f"partition: {', '.join(side) or 'nobody'} apart from the others")
+        self._later(0.2, 6.0, self._mend)
+
+    def _one_way(self) -> None:
+        world = self._world
+        source, target = (world.servers[self._some_sid()].host for _ in range(2))
+        if source != target:
+            world.network.cut(source, target)
+            world.tell(0, f"nothing gets from {source} to {target}")
+            self._later(0.2, 6.0, self._mend)
+
+    def _mend(self) -> None:
+        loss = self._world.network.loss
+        self._world.network.heal()
+        self._world.network.loss = loss
+        self._world.tell(0, "links are whole")
+
+    def _reset(self) -> None:
+        pipes = self._world.network.pipes()
+        if pipes:
+            pipe = self._random.choice(pipes)
+            self._world.tell(0, f"connection {pipe.dialler} -> {pipe.listener}:{pipe.port} is reset")
+            pipe.sever()
+
+    def _slow_link(self) -> None:
+        source, target = (self._world.servers[self._some_sid()].host for _ in range(2))
+        self._world.network.slow(source, target, self._random.random() * 0.8)
+
+    def _slow_disk(self) -> None:
+        self._world.slow_disk_s = self._random.random() * 0.5
+        self._later(0.5, 3.0, self._fast_disk)
+
+    def _fast_disk(self) -> None:
+        self._world.slow_disk_s = 0.0
+
+    def _full_disk(self) -> None:
+        sid = self._some_sid()
+        self._world.servers[sid].disk.full = True
+        self._later(0.5, 3.0, self._room, sid)
+
+    def _room(self, sid: int) -> None:
+        self._world.servers[sid].disk.full = False
+        self._world.start(sid)
