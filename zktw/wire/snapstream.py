@@ -91,29 +91,32 @@ class SnapStreamParser:
     def __init__(self, length_max: int) -> None:
         self._length_max = length_max
         self._body = bytearray()
-        self._parsing: Parsing[None] | None = None
+        self._parsing: Parsing[bytes] | None = None
 
     def advance(self, feed: ByteFeed) -> bytes | None:
         """Take what has arrived. The tree's bytes once it has ended, without the signature; None while it has not.
 
-        Raises WireError for what is no tree, ProtocolError for a tree with data.
+        Raises WireError for what is no tree, ProtocolError for a tree with data. Not to be called after its end.
         """
         if self._parsing is None:
             self._parsing = self._parse(feed)
+        body: bytes | None = None
+        ended = False
         try:
             next(self._parsing)
-        except StopIteration:
-            self._check_size()
-            return bytes(self._body)
+        except StopIteration as done:
+            body, ended = done.value, True
+        # A generator that has ended, by an error too, ends again with nothing: part of a tree is not one.
+        assert ended == (body is not None)
         self._check_size()
-        return None
+        return body
 
     def _check_size(self) -> None:
         # No single length is too great, but lists and nodes could go on for ever.
         if len(self._body) > SNAPSHOT_BYTES_MAX - SNAPSHOT_FRAME_BYTES:
             raise ProtocolError(f"the tree has over {SNAPSHOT_BYTES_MAX} bytes, and this release carries no data")
 
-    def _parse(self, feed: ByteFeed) -> Parsing[None]:
+    def _parse(self, feed: ByteFeed) -> Parsing[bytes]:
         feed.record_into(self._body)
         try:
             sessions = yield from _count(feed, "sessions")
@@ -125,6 +128,7 @@ class SnapStreamParser:
         signature = yield from feed.string(len(SIGNATURE))
         if signature != SIGNATURE:
             raise WireError(f"the tree ends with {signature!r} instead of its signature")
+        return bytes(self._body)
 
 
 def fresh_snapshot_body(config_text: bytes = b"") -> bytes:

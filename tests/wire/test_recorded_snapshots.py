@@ -1,0 +1,177 @@
+"""Snapshots and SNAP streams that Apache servers wrote: each is read to its end, and its seals are good."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+from recorded import DATADIRS, RECORDINGS, expected, snapshots, streams
+
+from zktw.storage.datadir import DataDir
+from zktw.storage.files import RealFiles
+from zktw.storage.snapformat import check_snapshot, encode_snapshot
+from zktw.terms.codes import PacketType
+from zktw.terms.errors import ProtocolError, StorageError
+from zktw.terms.limits import JUTE_MAXBUFFER
+from zktw.wire.jute import ByteFeed
+from zktw.wire.peers import PacketParser
+from zktw.wire.snapstream import (
+    CONFIG_NODE,
+    FRESH_NODES,
+    SIGNATURE,
+    SnapStreamParser,
+    fresh_snapshot_body,
+    read_tree,
+    refuse_data,
+)
+
+STAT = struct.Struct(">qqqqiiiqq")
+STREAMS = [
+    f"{name}-apache{release}" for name in ("sync-snap", "observer", "forming-and-broadcast") for release in ("38", "39")
+]
+
+
+class Tree:
+    """The nodes that a parser has visited, in its order."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes | None] = {}
+        self.mzxid: dict[str, int] = {}
+        self.czxid: dict[str, int] = {}
+
+    def visit(self, path: str, data: bytes | None, acl: int, stat: bytes) -> None:
+        assert path not in self.data
+        assert acl == -1 or acl > 0
+        self.data[path] = data
+        self.czxid[path], self.mzxid[path] = STAT.unpack(stat)[:2]
+
+
+@pytest.mark.parametrize("path", snapshots(), ids=lambda path: "/".join(path.parts[-3::2]))
+def test_a_snapshot_holds_what_a_client_saw(path: Path) -> None:
+    tree = Tree()
+    check_snapshot(path.read_bytes(), JUTE_MAXBUFFER, tree.visit)
+    order = list(tree.data)
+    assert order[0] == ""
+    assert all(node.rpartition("/")[0] in order[:at] for at, node in enumerate(order) if node), "parents first"
+
+    later = expected(path.parents[1])["tree"]
+    zxid = int(path.name.split(".")[1], 16)
+    # Nodes that were not written again between the snapshot and the client's look at the tree. A quota's statistics
+    # change without a transaction, and the configuration node's stat is not kept.
+    lasting = {
+        node: entry["data"]
+        for node, entry in later.items()
+        if entry["stat"]["mzxid"] <= zxid and node != CONFIG_NODE and not node.endswith("/zookeeper_stats")
+    }
+    assert len(lasting) > (10 if zxid else 1)
+    for node, data in lasting.items():
+        key = "" if node == "/" else node
+        assert tree.data[key] == (None if data is None else bytes.fromhex(data)), node
+        assert tree.mzxid[key] == later[node]["stat"]["mzxid"], node
+        assert tree.czxid[key] == later[node]["stat"]["czxid"], node
+
+
+@pytest.mark.parametrize("name", DATADIRS)
+def test_the_snapshot_of_an_empty_server_is_ours(name: str) -> None:
+    """Byte for byte, up to the seal and what follows it."""
+    recorded = (RECORDINGS / name / "version-2" / "snapshot.0").read_bytes()
+    check_snapshot(recorded, JUTE_MAXBUFFER, refuse_data)
+    ours = bytearray(fresh_snapshot_body())
+    # Standalone servers give the configuration node version 0, those of an ensemble -1 (and so do we).
+    place = ours.index(CONFIG_NODE.encode()) + len(CONFIG_NODE) + 4 + 8 + 4 * 8
+    assert ours[place + 8 : place + 12] == b"\xff" * 4
+    assert encode_snapshot(bytes(ours))[:16] == recorded[:16]
+    assert recorded.startswith(encode_snapshot(bytes(ours))[: 16 + place])
+
+
+@pytest.mark.parametrize("name", DATADIRS)
+@pytest.mark.parametrize("epochs", [True, False], ids=["ensemble", "standalone"])
+def test_a_directory_with_data_is_refused(name: str, epochs: bool, tmp_path: Path) -> None:
+    shutil.copytree(RECORDINGS / name / "version-2", tmp_path / "version-2")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "version-2").iterdir()}
+    datadir = DataDir(RealFiles(), str(tmp_path), str(tmp_path))
+    datadir.prepare(True)
+    with pytest.raises(StorageError) as caught:
+        datadir.load(True, epochs=epochs)
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path}/version-2/log.")
+    assert "holds transactions" in text
+    assert "start it on an empty directory" in text
+    assert "\n" not in text
+    assert {path.name: path.read_bytes() for path in (tmp_path / "version-2").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in snapshots() if path.name != "snapshot.0"], ids=lambda path: path.name
+)
+def test_a_snapshot_with_data_is_refused_without_its_logs(path: Path, tmp_path: Path) -> None:
+    """Under its own name, and under one that does not tell of transactions."""
+    for name, reason in ((path.name, "after transactions"), ("snapshot.100000000", "the tree holds '/")):
+        directory = tmp_path / name
+        (directory / "version-2").mkdir(parents=True)
+        shutil.copy(path, directory / "version-2" / name)
+        with pytest.raises(StorageError, match=rf"^{directory}/version-2/{name}: .*{reason}"):
+            DataDir(RealFiles(), str(directory), str(directory)).load(True)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("piece", [1, 7, 65536])
+def test_a_snap_stream_is_read_to_its_end(name: str, piece: int) -> None:
+    """And the packets behind it are packets again."""
+    trees = 0
+    for _, data in streams(name):
+        parser = PacketParser(JUTE_MAXBUFFER)
+        following = 0
+        tree: Tree | None = None
+        reading = None
+        for start in range(0, len(data), piece):
+            packets = parser.feed(data[start : start + piece])
+            while True:
+                if reading is not None and tree is not None:
+                    try:
+                        next(reading)
+                        break
+                    except StopIteration:
+                        reading = None
+                        trees += 1
+                        packets = parser.packets()
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                following += trees
+                if packet.type == PacketType.SNAP:
+                    tree = Tree()
+                    reading = read_to_signature(parser.stream, tree)
+        assert reading is None
+        if tree is not None:
+            assert following > 0
+            assert next(iter(tree.data)) == ""
+            assert set(FRESH_NODES) <= set(tree.data)
+    assert trees >= 1
+
+
+def read_to_signature(feed: ByteFeed, tree: Tree):  # type: ignore[no-untyped-def]  # a generator, run above
+    yield from read_tree(feed, JUTE_MAXBUFFER, tree.visit)
+    assert (yield from feed.string(len(SIGNATURE))) == SIGNATURE
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_parser_takes_the_fresh_tree_and_refuses_data(name: str) -> None:
+    seen = []
+    for _, data in streams(name):
+        parser = PacketParser(JUTE_MAXBUFFER)
+        for packet in parser.feed(data):
+            if packet.type == PacketType.SNAP:
+                begin = parser.stream.rest()
+                feed = ByteFeed()
+                feed.feed(begin)
+                fresh = packet.zxid == 1 << 32
+                seen.append(fresh)
+                if fresh:
+                    body = SnapStreamParser(JUTE_MAXBUFFER).advance(feed)
+                    assert body == begin[: begin.index(SIGNATURE.encode()) - 4]
+                else:
+                    with pytest.raises(ProtocolError, match="this release carries no"):
+                        SnapStreamParser(JUTE_MAXBUFFER).advance(feed)
+                break
+    assert seen == [name.startswith("forming")]
