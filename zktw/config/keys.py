@@ -195,7 +195,7 @@ PROPERTIES: dict[str, tuple[str, Effect]] = {
     "sasl.client": ("true", _J),
     "skipACL": ("no", _L),
     "snapshot.compression.method": ("", _L),
-    "snapshot.trust.empty": ("false", _W),
+    "snapshot.trust.empty": ("false", _L),
     "testingonly.initialZxid": ("", _J),
     "test.allowDiscontinuousProposals": ("false", _J),
     "watchManagerName": ("", _J),
