@@ -35,7 +35,7 @@ def test_header_tree_and_seal() -> None:
 
 
 DIGEST = struct.pack(">qiq", 7, 2, -1)
-OLD_DIGEST = struct.pack(">qii", 7, 1, 4) + b"beef"
+OLD_DIGEST = struct.pack(">qii", 7, 1, 9) + b"1a2b3c4d5"
 LAST_ZXID = struct.pack(">q", 7)
 
 

@@ -1,0 +1,120 @@
+"""Files given from one kind of server to the other: Apache starts on a snapshot of ours, and ours on an empty one's."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from servers import Ensemble, Node, ask, has_apache38
+
+from zktw.storage.datadir import DataDir, Recovered
+from zktw.storage.files import RealFiles
+from zktw.wire.snapstream import fresh_snapshot_body
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(not has_apache38(), reason="needs Java and Debian's zookeeper packages (Apache ZooKeeper 3.8)"),
+]
+
+
+# Its root is counted under two names.
+NODES_OF_AN_EMPTY_APACHE = 5
+
+
+def directory_of(node: Node) -> Path:
+    return node.directory / "data" / "version-2"
+
+
+def ours_in(node: Node) -> DataDir:
+    data = str(node.directory / "data")
+    datadir = DataDir(RealFiles(), data, data)
+    datadir.prepare(True)
+    return datadir
+
+
+def zxid_of(node: Node) -> int:
+    found = re.search(r"^Zxid: 0x([0-9a-f]+)$", node.ask("srvr"), re.MULTILINE)
+    assert found is not None
+    return int(found.group(1), 16)
+
+
+def serves(node: Node) -> bool:
+    assert node.alive, f"it has ended:\n{node.log()[-4000:]}"
+    return bool(node.mode())
+
+
+def test_apache_starts_on_our_snapshot() -> None:
+    with Ensemble(["apache38"], standalone=True) as ensemble:
+        (apache,) = ensemble.nodes
+        # Not 0: an Apache server that took no notice of the file would begin at 0.
+        ours_in(apache).write_snapshot(3 << 32, fresh_snapshot_body())
+        apache.start()
+        ensemble.wait(lambda: serves(apache), "standalone server", 60)
+        assert apache.mode() == "standalone"
+        assert zxid_of(apache) == 3 << 32
+        counted = re.search(r"^Node count: (\d+)$", apache.ask("srvr"), re.MULTILINE)
+        assert counted is not None
+        assert int(counted.group(1)) == NODES_OF_AN_EMPTY_APACHE
+
+
+def test_apache_starts_on_what_our_first_start_writes() -> None:
+    with Ensemble(["apache38"], standalone=True) as ensemble:
+        (apache,) = ensemble.nodes
+        assert ours_in(apache).load(True) == Recovered(0, 0, 0)
+        apache.start()
+        ensemble.wait(lambda: serves(apache), "standalone server", 60)
+        assert zxid_of(apache) == 0
+
+
+def test_apache_refuses_our_snapshot_with_a_flipped_bit() -> None:
+    """That it reads ours to the seal, so that the other tests mean something."""
+    with Ensemble(["apache38"], standalone=True) as ensemble:
+        (apache,) = ensemble.nodes
+        ours_in(apache).write_snapshot(3 << 32, fresh_snapshot_body())
+        path = directory_of(apache) / "snapshot.300000000"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        apache.start()
+        ensemble.wait(lambda: not apache.alive or bool(apache.mode()), "end or service", 60)
+        assert not apache.alive
+        assert "snapshot.300000000" in apache.log()
+
+
+def test_ours_starts_on_an_empty_apache_server_s_directory() -> None:
+    with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
+        apache, ours = ensemble.nodes
+        apache.start()
+        ensemble.wait(lambda: serves(apache), "standalone Apache server", 60)
+        apache.terminate()
+        left = sorted(path.name for path in directory_of(apache).iterdir())
+        assert "snapshot.0" in left
+        shutil.copytree(directory_of(apache), directory_of(ours))
+        ours.start()
+        ensemble.wait(lambda: serves(ours), "standalone server of ours", 60)
+        assert ours.mode() == "standalone"
+
+
+def test_ours_refuses_the_directory_of_an_apache_server_with_data() -> None:
+    kazoo = pytest.importorskip("kazoo.client")
+    with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
+        apache, ours = ensemble.nodes
+        apache.start()
+        ensemble.wait(lambda: serves(apache), "standalone Apache server", 60)
+        client = kazoo.KazooClient(hosts=f"127.0.0.1:{apache.client_port}")
+        client.start(30)
+        client.create("/kept", b"x")
+        client.stop()
+        client.close()
+        apache.terminate()
+        shutil.copytree(directory_of(apache), directory_of(ours))
+        before = {path.name: path.read_bytes() for path in directory_of(ours).iterdir()}
+        ours.start()
+        assert ours.process is not None
+        assert ours.process.wait(30) == 3
+        assert ask(ours.client_port, b"ruok") == b""
+        # twistd, kept in the foreground, puts what goes to stderr into its log.
+        (line,) = [line for line in ours.log().splitlines() if "zkq: " in line]
+        assert re.search(rf"zkq: {directory_of(ours)}/log\.1: holds transactions; .*start it on an empty", line)
+        assert "Traceback" not in ours.log()
+        assert {path.name: path.read_bytes() for path in directory_of(ours).iterdir()} == before
