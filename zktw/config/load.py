@@ -78,7 +78,7 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
         multi_address=values.flag("multiAddress.enabled", False),
         reconfig_enabled=values.flag("reconfigEnabled", False),
         purge_retain=max(RETAIN_MIN, values.number("autopurge.snapRetainCount", RETAIN_MIN)),
-        purge_interval_hours=values.number("autopurge.purgeInterval", 0, lowest=0),
+        purge_interval_hours=max(0, values.number("autopurge.purgeInterval", 0)),
         election_min_interval_ms=values.number("fastleader.minNotificationInterval", 200, lowest=1),
         election_max_interval_ms=values.number("fastleader.maxNotificationInterval", 60_000, lowest=1),
         election_bind_retries=values.number("electionPortBindRetry", 3, lowest=0),
