@@ -29,6 +29,11 @@ from zktw.zab.office import History
 
 log = Logger()
 
+# So many terms of office without service follow one another at once; then there are growing pauses.
+FRUITLESS_MAX = 3
+PAUSE_MIN_MS = 25
+PAUSE_MAX_MS = 1000
+
 
 class QuorumPeer:
     """One server of an ensemble, from LOOKING to LOOKING. fail(code, reason) ends the process."""
@@ -55,6 +60,8 @@ class QuorumPeer:
         self._clock = clock
         self._role: Role | None = None
         self._changing = False
+        # Terms of office in a row that ended before anybody was served.
+        self._fruitless = 0
         self._changes: deque[tuple[int, PeerEvent, str, Elected | None]] = deque()
         self._running = False
         members = self._ensemble.members
@@ -211,6 +218,8 @@ class QuorumPeer:
                 continue  # said by a role that is over
             self._changing = True
             state = next_state(self.state, event)
+            if state == PeerState.LOOKING:
+                self._fruitless = 0 if self._server.is_serving else self._fruitless + 1
             role, self._role = self._role, None
             self._server.stop_serving()
             left = succeed(None) if role is None else role.stop()
@@ -222,7 +231,9 @@ class QuorumPeer:
 
     def _make_role(self, state: PeerState, elected: Elected | None) -> Role:
         if state == PeerState.LOOKING:
-            return LookingRole(self._means)
+            # A leader that can't be followed would be found again at once, and again.
+            patience = self._fruitless - FRUITLESS_MAX
+            return LookingRole(self._means, 0 if patience < 0 else min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2**patience))
         assert elected is not None
         return (LeadingRole if state == PeerState.LEADING else FollowingRole)(self._means, elected)
 

@@ -116,8 +116,9 @@ class Role(Protocol):
 class LookingRole:
     """Takes part in an election, and serves readers meanwhile where that is allowed."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, pause_ms: float = 0.0) -> None:
         self._means = means
+        self._pause_ms = pause_ms
         self._begin = means.clock.alarm(self._look)
         self._read_only = means.clock.alarm(self._serve_read_only)
 
@@ -125,15 +126,19 @@ class LookingRole:
         means = self._means
         now_ms = means.clock.now_ms()
         means.quorum_port.hold()
+        pause_ms = self._pause_ms
         if means.config.is_observer:
             # Many observers lose their leader at the same time; they need not all ask at the same time.
-            self._begin.set(now_ms + means.random.random() * means.config.observer_election_delay_ms)
+            pause_ms += means.random.random() * means.config.observer_election_delay_ms
         else:
             # A learner may have decided before we have: let it connect, and hold it.
             opened = means.quorum_listener.open(means.config.election_bind_retries)
             opened.addErrback(
                 lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}")
             )
+        if pause_ms:
+            self._begin.set(now_ms + pause_ms)
+        else:
             self._look()
         if means.config.read_only_mode:
             self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))
@@ -319,6 +324,7 @@ class LeadingRole:
             means.timing,
             config_text=means.ensemble.text(),
             config_version=means.ensemble.version,
+            members=tuple(means.ensemble.members),
             electors=elected.electors,
             round_=elected.round,
             epoch_wait_ms=means.config.max_time_to_wait_for_epoch_ms,

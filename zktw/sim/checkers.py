@@ -34,6 +34,8 @@ class Checkers:
         self._held: dict[int, tuple[int, int]] = {}
         self._epochs: dict[tuple[int, str], int] = defaultdict(int)
         self._first_votes: dict[tuple[int, int], Vote] = {}
+        # By server and round: the leader that it took on its word instead of by votes.
+        self._joined: dict[tuple[int, int], int] = {}
         world.network.tap = self._on_bytes
         world.watchers.append(self._on_moment)
 
@@ -47,7 +49,9 @@ class Checkers:
     def _on_moment(self, moment: Moment) -> None:
         match moment.what:
             case RoundStarted(round_, vote):
-                self._first_votes[(moment.sid, round_)] = vote
+                # A server that has crashed may come to the same round again, with another vote.
+                key = (moment.sid, round_)
+                self._first_votes[key] = min(vote, self._first_votes.get(key, vote))
             case Elected():
                 self.elections += 1
                 self.check_e2(moment.sid, moment.what)
@@ -74,12 +78,14 @@ class Checkers:
         """E2: the elected vote is at least every vote with which its electors began; or its leader leads already."""
         vote = elected.vote
         if elected.joined:
+            self._joined[(sid, elected.round)] = vote.leader
             if not self._terms[vote.leader] and vote.leader != sid:
                 self._fail(f"E2: {sid} joins {vote.leader}, which has never led")
             return
         for elector in elected.electors:
             first = self._first_votes.get((elector, elected.round))
-            if first is not None and first > vote:
+            joined = self._joined.get((elector, elected.round)) == vote.leader
+            if first is not None and first > vote and not joined:
                 self._fail(
                     f"E2: {sid} takes {vote} by the votes of {elected.electors}, but {elector} began with {first}"
                 )

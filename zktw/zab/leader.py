@@ -46,7 +46,8 @@ class LeaderPhase(Enum):
 class Leader:
     """One term of office of one leader. Times are monotonic milliseconds; deadline_ms is when it wants on_deadline.
 
-    electors are the voters whose votes elected it, in round `round`; epoch_wait_ms is leader.maxTimeToWaitForEpoch.
+    members are all configured servers; electors are the voters whose votes elected it, in round `round`;
+    epoch_wait_ms is leader.maxTimeToWaitForEpoch.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Leader:
         *,
         config_text: str,
         config_version: int = 0,
+        members: tuple[int, ...] = (),
         electors: tuple[int, ...] = (),
         round_: int = 0,
         epoch_wait_ms: float = -1,
@@ -74,6 +76,7 @@ class Leader:
         self._timing = timing
         self._config_text = config_text
         self._config_version = config_version
+        self._members = members
         self._electors = electors
         self._round = round_
         self._epoch_wait_ms = epoch_wait_ms
@@ -214,7 +217,14 @@ class Leader:
             # Observers raise the epoch too, though they do not count for the quorum.
             self._epoch_max = max(self._epoch_max, epoch_of(packet.zxid))
             return effects + self._maybe_agree(now_ms)
-        if self._epoch_durable and self.phase != LeaderPhase.ENDED:
+        if self.phase == LeaderPhase.ENDED:
+            return effects
+        if epoch_of(packet.zxid) > self.epoch and handler.sid in self._members:
+            # It has promised not to follow us, and could not join before the next election, whenever that comes.
+            return effects + self._end(
+                f"server {handler.sid} has accepted epoch {epoch_of(packet.zxid)}, later than ours ({self.epoch})"
+            )
+        if self._epoch_durable:
             effects.append(self._tell_epoch(handler))
         return effects
 

@@ -1,0 +1,117 @@
+"""zktw sim: elections of whole ensembles in one process, under seeds. One seed tells its story; a range is checked."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from multiprocessing import Pool
+from typing import Any
+
+from zktw.node.clock import wall_ms
+from zktw.sim.faults import Faults
+from zktw.sim.run import Outcome, Shape, run_seed, shape_of
+
+EXPLANATION = """\
+zktw sim --seed 7                     the story of one run
+zktw sim --seed 7 --servers 5 --observers 1 --seconds 60
+zktw sim --seeds 1..10000 --jobs 2    many runs of 3 to 7 servers; stories of failing ones only
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """The subcommand's options."""
+    parser = commands.add_parser(
+        "sim",
+        help="simulate ensembles and their elections under seeded faults",
+        epilog=EXPLANATION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, default=1, help="run this seed and tell its story (default 1)")
+    which.add_argument("--seeds", type=_range, metavar="A..B", help="run the seeds A to B and sum up")
+    parser.add_argument("--servers", type=int, help="voting servers (default: by the seed, 3 to 7)")
+    parser.add_argument("--observers", type=int, help="observers (default: by the seed, 0 to 2)")
+    parser.add_argument("--hierarchical", action="store_true", help="quorums by groups of three")
+    parser.add_argument("--seconds", type=float, default=15.0, help="simulated seconds of faults (default 15)")
+    parser.add_argument("--calm", action="store_true", help="no faults at all")
+    parser.add_argument("--jobs", type=int, default=1, help="processes for a range of seeds (default 1)")
+    parser.set_defaults(run=run)
+
+
+def _range(text: str) -> range:
+    first, dots, last = text.partition("..")
+    if not dots or not first.isdigit() or not last.isdigit() or int(last) < int(first):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range A..B")
+    return range(int(first), int(last) + 1)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The subcommand itself."""
+    if options.seeds is None:
+        outcome = run_seed(options.seed, _shape(options, options.seed), with_story=True)
+        print("\n".join(outcome.story))
+        print(_verdict(outcome, options))
+        return 1 if outcome.violation else 0
+    return _run_range(options)
+
+
+def _shape(options: argparse.Namespace, seed: int) -> Shape:
+    shape = shape_of(seed, options.seconds * 1000)
+    calm = Faults(*([0.0] * 11)) if options.calm else shape.faults
+    if options.servers is None:
+        return Shape(shape.voters, shape.observers, shape.hierarchical, shape.chaos_ms, calm)
+    return Shape(options.servers, options.observers or 0, options.hierarchical, options.seconds * 1000, calm)
+
+
+def _verdict(outcome: Outcome, options: argparse.Namespace) -> str:
+    if not outcome.violation:
+        return f"seed {outcome.seed}: all invariants held; whole again {outcome.healed_ms:.0f} ms after healing"
+    return f"seed {outcome.seed}: {outcome.violation}\nreplay: {_replay(outcome.seed, options)}"
+
+
+def _replay(seed: int, options: argparse.Namespace) -> str:
+    """The command that shows a seed again."""
+    return f"zktw sim --seed {seed} {_shape(options, seed).options}" + (" --calm" if options.calm else "")
+
+
+def _run_range(options: argparse.Namespace) -> int:
+    began_ms = wall_ms()
+    total = Outcome(0)
+    failed = 0
+    slowest_ms = 0.0
+    for outcome in _outcomes(options):
+        total.simulated_ms += outcome.simulated_ms
+        total.elections += outcome.elections
+        total.epochs += outcome.epochs
+        total.packets += outcome.packets
+        slowest_ms = max(slowest_ms, outcome.healed_ms)
+        for kind, count in outcome.faults.items():
+            total.faults[kind] = total.faults.get(kind, 0) + count
+        if outcome.violation:
+            failed += 1
+            print("\n".join(outcome.story[-60:]))
+            print(_verdict(outcome, options), flush=True)
+    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
+    print(f"seeds: {len(options.seeds)}, failed: {failed}")
+    print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
+    print(f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}")
+    print(f"faults: {faults or 'none'}")
+    print(f"longest way back to a whole ensemble after healing: {slowest_ms:.0f} ms")
+    return 1 if failed else 0
+
+
+def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
+    work = [(seed, _shape(options, seed)) for seed in options.seeds]
+    if options.jobs <= 1:
+        yield from (run_seed(seed, shape) for seed, shape in work)
+        return
+    with Pool(options.jobs) as pool:
+        yield from pool.imap(_run_one, work, chunksize=20)
+
+
+def _run_one(work: tuple[int, Shape]) -> Outcome:
+    try:
+        return run_seed(*work)
+    except Exception as error:
+        outcome = Outcome(work[0], violation=f"{type(error).__name__}: {error}")
+        print(outcome.violation, file=sys.stderr)
+        return outcome
