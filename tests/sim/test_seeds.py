@@ -1,0 +1,73 @@
+"""Whole ensembles under faults: no invariant breaks, and after healing there is progress in bounded time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zktw.sim.faults import Faults
+from zktw.sim.run import Shape, run_seed, shape_of
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+# In CI; more by `zktw sim --seeds A..B`.
+SEEDS = range(1, 301)
+BLOCK = 20
+
+
+@pytest.mark.parametrize("first", range(SEEDS.start, SEEDS.stop, BLOCK))
+def test_invariants_hold(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        shape = shape_of(seed)
+        outcome = run_seed(seed, shape)
+        story = "\n".join(outcome.story[-60:])
+        assert not outcome.violation, f"{story}\n{outcome.violation}\nreplay: zktw sim --seed {seed} {shape.options}"
+        assert outcome.elections > 0, f"seed {seed} did no work worth checking"
+
+
+def test_runs_see_every_kind_of_fault_and_many_elections() -> None:
+    outcomes = [run_seed(seed, shape_of(seed)) for seed in range(1000, 1030)]
+    kinds = {kind for outcome in outcomes for kind in outcome.faults}
+    assert kinds == {
+        "crash", "crash_point", "full_disk", "one_way", "partition", "pause", "reset", "slow_disk", "slow_link", "stop"
+    }  # fmt: skip
+    assert sum(outcome.elections for outcome in outcomes) > 300
+    assert sum(outcome.epochs for outcome in outcomes) > 50
+    assert sum(outcome.packets for outcome in outcomes) > 3000
+
+
+def test_calm_ensembles_elect_once() -> None:
+    """Without faults and with everybody there, one round of one election is enough."""
+    for seed in range(1, 20):
+        outcome = run_seed(seed, Shape(5, 1, chaos_ms=5000, faults=Faults(*([0.0] * 11))), with_story=True)
+        assert not outcome.violation
+        assert outcome.epochs == 1, "\n".join(outcome.story)
+
+
+def test_hierarchical_quorums() -> None:
+    for seed in range(1, 15):
+        outcome = run_seed(seed, Shape(6, 1, hierarchical=True))
+        assert not outcome.violation, outcome.violation
+
+
+def _told(seed: int, hash_seed: str) -> str:
+    command = [sys.executable, "-m", "zktw.tools.main", "sim", "--seed", str(seed)]
+    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
+
+
+def test_a_seed_tells_the_same_story_under_any_hash_seed() -> None:
+    stories = [_told(8, hash_seed) for hash_seed in ("1", "2")]
+    assert stories[0] == stories[1]
+    assert stories[0].count("\n") > 100
+
+
+def test_a_simulation_loads_no_reactor() -> None:
+    program = (
+        "import sys\nfrom zktw.sim.run import run_seed, shape_of\n"
+        "assert not run_seed(3, shape_of(3)).violation\n"
+        "sys.exit('twisted.internet.reactor' in sys.modules)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    assert subprocess.run([sys.executable, "-c", program], env=environ, check=False, cwd=CHECKOUT).returncode == 0
