@@ -229,7 +229,8 @@ class Ensemble:
     """Nodes that know each other; observers come after the voters. Use it as a context: leaving it kills them all.
 
     extra: more lines of every zoo.cfg. properties: lines too, given to Apache's servers as -Dname=value besides. One
-    lone voter is a standalone server unless quorum=True. If the block fails, the ends of all logs are printed.
+    lone voter is a standalone server unless quorum=True, several are with standalone=True. If the block fails, the ends
+    of all logs are printed.
     """
 
     def __init__(
@@ -241,6 +242,7 @@ class Ensemble:
         properties: Mapping[str, str] | None = None,
         tick_ms: int = 2000,
         quorum: bool = False,
+        standalone: bool = False,
         jvm_flags: str = JVM_FLAGS,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="zktw-live-"))
@@ -249,7 +251,7 @@ class Ensemble:
         self.tick_ms = tick_ms
         self._jvm_flags = jvm_flags
         all_kinds = [*kinds, *observers]
-        self._quorum = quorum or len(all_kinds) > 1
+        self._quorum = quorum or (len(all_kinds) > 1 and not standalone)
         self.nodes = [
             Node(sid, kind, self.directory / f"n{sid}", observer=sid > len(kinds))
             for sid, kind in enumerate(all_kinds, 1)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from servers import Ensemble, Node, ask, has_apache38
+from ensemble import Ensemble, Node, missing, wait_until
 
 from zktw.storage.datadir import DataDir, Recovered
 from zktw.storage.files import RealFiles
@@ -13,7 +13,7 @@ from zktw.wire.snapstream import fresh_snapshot_body
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(not has_apache38(), reason="needs Java and Debian's zookeeper packages (Apache ZooKeeper 3.8)"),
+    pytest.mark.skipif(missing("apache38") is not None, reason=str(missing("apache38"))),
 ]
 
 
@@ -38,18 +38,13 @@ def zxid_of(node: Node) -> int:
     return int(found.group(1), 16)
 
 
-def serves(node: Node) -> bool:
-    assert node.alive, f"it has ended:\n{node.log()[-4000:]}"
-    return bool(node.mode())
-
-
 def test_apache_starts_on_our_snapshot() -> None:
     with Ensemble(["apache38"], standalone=True) as ensemble:
         (apache,) = ensemble.nodes
         # Not 0: an Apache server that took no notice of the file would begin at 0.
         ours_in(apache).write_snapshot(3 << 32, fresh_snapshot_body())
-        apache.start()
-        ensemble.wait(lambda: serves(apache), "standalone server", 60)
+        ensemble.start(apache)
+        ensemble.wait_serving(apache)
         assert apache.mode() == "standalone"
         assert zxid_of(apache) == 3 << 32
         counted = re.search(r"^Node count: (\d+)$", apache.ask("srvr"), re.MULTILINE)
@@ -61,8 +56,8 @@ def test_apache_starts_on_what_our_first_start_writes() -> None:
     with Ensemble(["apache38"], standalone=True) as ensemble:
         (apache,) = ensemble.nodes
         assert ours_in(apache).load(True) == Recovered(0, 0, 0)
-        apache.start()
-        ensemble.wait(lambda: serves(apache), "standalone server", 60)
+        ensemble.start(apache)
+        ensemble.wait_serving(apache)
         assert zxid_of(apache) == 0
 
 
@@ -75,23 +70,23 @@ def test_apache_refuses_our_snapshot_with_a_flipped_bit() -> None:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-        apache.start()
-        ensemble.wait(lambda: not apache.alive or bool(apache.mode()), "end or service", 60)
-        assert not apache.alive
-        assert "snapshot.300000000" in apache.log()
+        ensemble.start(apache)
+        wait_until("end or service", lambda: not apache.alive() or bool(apache.mode()))
+        assert not apache.alive()
+        assert "snapshot.300000000" in apache.log_text()
 
 
 def test_ours_starts_on_an_empty_apache_server_s_directory() -> None:
     with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
         apache, ours = ensemble.nodes
-        apache.start()
-        ensemble.wait(lambda: serves(apache), "standalone Apache server", 60)
-        apache.terminate()
+        ensemble.start(apache)
+        ensemble.wait_serving(apache)
+        apache.term()
         left = sorted(path.name for path in directory_of(apache).iterdir())
         assert "snapshot.0" in left
         shutil.copytree(directory_of(apache), directory_of(ours))
-        ours.start()
-        ensemble.wait(lambda: serves(ours), "standalone server of ours", 60)
+        ensemble.start(ours)
+        ensemble.wait_serving(ours)
         assert ours.mode() == "standalone"
 
 
@@ -99,22 +94,22 @@ def test_ours_refuses_the_directory_of_an_apache_server_with_data() -> None:
     kazoo = pytest.importorskip("kazoo.client")
     with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
         apache, ours = ensemble.nodes
-        apache.start()
-        ensemble.wait(lambda: serves(apache), "standalone Apache server", 60)
+        ensemble.start(apache)
+        ensemble.wait_serving(apache)
         client = kazoo.KazooClient(hosts=f"127.0.0.1:{apache.client_port}")
         client.start(30)
         client.create("/kept", b"x")
         client.stop()
         client.close()
-        apache.terminate()
+        apache.term()
         shutil.copytree(directory_of(apache), directory_of(ours))
         before = {path.name: path.read_bytes() for path in directory_of(ours).iterdir()}
-        ours.start()
+        ensemble.start(ours)
         assert ours.process is not None
         assert ours.process.wait(30) == 3
-        assert ask(ours.client_port, b"ruok") == b""
+        assert ours.ask("ruok") == ""
         # twistd, kept in the foreground, puts what goes to stderr into its log.
-        (line,) = [line for line in ours.log().splitlines() if "zkq: " in line]
+        (line,) = [line for line in ours.log_text().splitlines() if "zkq: " in line]
         assert re.search(rf"zkq: {directory_of(ours)}/log\.1: holds transactions; .*start it on an empty", line)
-        assert "Traceback" not in ours.log()
+        assert "Traceback" not in ours.log_text()
         assert {path.name: path.read_bytes() for path in directory_of(ours).iterdir()} == before
