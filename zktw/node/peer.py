@@ -17,7 +17,8 @@ from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle, RoleChange
 from zktw.node.clock import Clock, Random
 from zktw.node.driver import Driver
-from zktw.node.roles import FollowingRole, LeadingRole, LookingRole, Means, Role
+from zktw.node.means import Means, Role
+from zktw.node.roles import FollowingRole, LeadingRole, LookingRole
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import QuorumServer

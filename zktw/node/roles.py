@@ -4,28 +4,20 @@ A role owns all it starts and ends it in stop(); a write under way is not cancel
 may want the same file.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zktw.config import Config
-from zktw.net.cnxmanager import QuorumCnxManager
 from zktw.net.dialler import Dial, DialError, tune
-from zktw.net.listener import Listener
-from zktw.net.quorumcnxn import LearnerCnxn, LearnerHandlerCnxn, QuorumPort
-from zktw.node.chronicle import Chronicle, Connected
-from zktw.node.clock import Clock, Random
+from zktw.net.quorumcnxn import LearnerCnxn, LearnerHandlerCnxn
+from zktw.node.chronicle import Connected
 from zktw.node.driver import Driver
-from zktw.node.server import ZooKeeperServer
-from zktw.quorum.election import NO_VOTE, FastLeaderElection
-from zktw.quorum.ensemble import Ensemble
+from zktw.node.means import Means
+from zktw.quorum.election import NO_VOTE
 from zktw.quorum.peerstate import PeerEvent
-from zktw.storage.journal import Journal
 from zktw.terms.vote import Notification, Vote
 from zktw.wire.effects import (
     CloseLearner,
@@ -45,72 +37,12 @@ from zktw.wire.peers import QuorumPacket
 from zktw.wire.snapstream import SnapStreamParser, fresh_snapshot_stream
 from zktw.zab.leader import Leader
 from zktw.zab.learner import Learner
-from zktw.zab.office import History, Timing
 
 log = Logger()
 
 # An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
 LEADER_PATIENCE_MS = 2500
 READ_ONLY_GRACE_MS = 2000
-# The exit status of a server that has found a bug in itself (EX_SOFTWARE).
-EXIT_BROKEN = 70
-
-
-@dataclass
-class Means:
-    """What every role works with. end(event, reason) ends the present role; fail(status, reason) ends the process."""
-
-    config: Config
-    ensemble: Ensemble
-    reactor: Any
-    clock: Clock
-    random: Random
-    chronicle: Chronicle
-    history: History
-    journal: Journal
-    manager: QuorumCnxManager
-    quorum_port: QuorumPort
-    quorum_listener: Listener
-    server: ZooKeeperServer
-    election: FastLeaderElection
-    elections: Driver
-    end: Callable[[PeerEvent, str], None]
-    fail: Callable[[int, str], None]
-
-    @property
-    def timing(self) -> Timing:
-        """The patience that the configuration asks for."""
-        return Timing(self.config.tick_ms, self.config.init_limit, self.config.sync_limit)
-
-    def disk_failed(self, failure: Failure) -> None:
-        """What was to be durable is not: nothing that this server says can be trusted any more."""
-        self.fail(1, failure.getErrorMessage())
-
-    def broken(self, failure: Failure) -> None:
-        """An invariant of ours does not hold: end, and recover from disk."""
-        log.failure("this is a bug", failure)
-        self.fail(EXIT_BROKEN, f"a bug: {failure.getErrorMessage()}")
-
-    @property
-    def data_bytes_max(self) -> int:
-        """The bound of one packet's data."""
-        return min(self.config.jute_maxbuffer + self.config.jute_extra, 2**31 - 1)
-
-
-class Role(Protocol):
-    """What the peer tells the role it plays."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> Deferred[Any]:
-        """End all that was begun; fires when nothing of it is left."""
-
-    def on_notification(self, notification: Notification) -> None:
-        """A message came on the election port."""
-
-    def on_disconnected(self, sid: int) -> None:
-        """The election connection with sid ended."""
 
 
 class LookingRole:
@@ -350,11 +282,8 @@ class LeadingRole:
         return self._means.journal.drained()
 
     def on_notification(self, notification: Notification) -> None:
-        """A voter that looks while we wait for it may never come."""
-        if notification.state == notification.state.LOOKING:
-            self._driver.do(
-                self._core.on_voter_looking(notification.sid, notification.round, self._means.clock.now_ms())
-            )
+        """A voter that wants another leader may never come."""
+        self._driver.do(self._core.on_vote(notification, self._means.clock.now_ms()))
 
     def on_disconnected(self, sid: int) -> None:
         """What counts is the learner's connection."""

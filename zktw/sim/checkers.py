@@ -6,7 +6,7 @@ They read the wire with a tap and the disks as a crash would leave them; the ser
 from collections import defaultdict
 
 from zktw.node.chronicle import RoleChange
-from zktw.sim.network import Pipe
+from zktw.sim.pipe import Pipe
 from zktw.sim.world import DATA, QUORUM_PORT, Moment, Server, World
 from zktw.storage.datadir import VERSION_DIRECTORY
 from zktw.terms.codes import PacketType

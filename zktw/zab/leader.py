@@ -9,6 +9,7 @@ from enum import Enum
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError, WireError
+from zktw.terms.vote import Notification, PeerState, Vote
 from zktw.terms.zxid import COUNTER_MAX, counter_of, epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import (
     CloseLearner,
@@ -142,19 +143,33 @@ class Leader:
             effects += self._synchronise(handler)
         return effects + self._maybe_serve(now_ms)
 
-    def on_voter_looking(self, sid: int, round_: int, now_ms: float) -> list[ZabEffect]:
-        """A voter looks for a leader again: without it the epoch may never be agreed (bug 3109)."""
-        if self.phase not in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH):
+    def on_vote(self, notification: Notification, now_ms: float) -> list[ZabEffect]:
+        """A voter's word on the election port. While no epoch is agreed, it may tell that it will not come."""
+        sid = notification.sid
+        if self.phase not in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH) or sid not in self._verifier.voters:
             return []
         waited_ms = now_ms - self._began_ms
-        if self._epoch_wait_ms >= 0 and waited_ms >= self._epoch_wait_ms and sid in self._electors:
+        looks = notification.state == PeerState.LOOKING
+        if looks and self._epoch_wait_ms >= 0 and waited_ms >= self._epoch_wait_ms and sid in self._electors:
+            # Without it the epoch may never be agreed (bug 3109).
             return self._end(f"voter {sid} looks for a leader again after {waited_ms:.0f} ms without an epoch")
-        if round_ > self._round:
+        if self._deserts(notification):
             self._deserters[sid] = None
+        elif notification.vote.leader == self.my_sid:
+            self._deserters.pop(sid, None)
         loyal = [voter for voter in self._verifier.voters if voter not in self._deserters]
         if not self._verifier.contains_quorum(loyal):
-            return self._end(f"voters {', '.join(map(str, self._deserters))} look for another leader")
+            return self._end(f"voters {', '.join(map(str, self._deserters))} want another leader")
         return []
+
+    def _deserts(self, notification: Notification) -> bool:
+        """Whether a voter has gone on to a later round, or to a better candidate of ours."""
+        if notification.round != self._round:
+            return notification.round > self._round
+        vote = notification.vote
+        return vote.leader != self.my_sid and vote > Vote(
+            self.history.current_epoch, self.history.last_zxid, self.my_sid
+        )
 
     def on_deadline(self, now_ms: float) -> list[ZabEffect]:
         """Time is up: a phase has lasted too long, or pings are due."""
