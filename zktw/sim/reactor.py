@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from socket import gaierror
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled, CannotListenError
 from twisted.internet.interfaces import IReactorTime, IResolutionReceiver
 from zope.interface import implementer
 
@@ -61,6 +63,7 @@ class SimReactor:
         self._network = network
         self._process = process
         self._host = host
+        self._names = names
 
     def seconds(self) -> float:
         return self.schedule.now + self.offset
@@ -74,7 +77,12 @@ class SimReactor:
         return []
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
-        host = self._host if interface in ("", "0.0.0.0") else interface
+        host = self._host if interface in ("", "0.0.0.0", "::") else interface
+        if not isIPAddress(host) and not isIPv6Address(host):
+            # Sockets are bound to names too; the system looks them up, and waits for the answer.
+            if host not in self._names:
+                raise CannotListenError(interface, port, gaierror(-2, "Name or service not known"))
+            host = self._names[host]
         return self._network.listen(self._process, host, port, factory)
 
     def connectTCP(

@@ -85,10 +85,12 @@ class World:
         self.network = Network(self.schedule, Random(self.random.random()))
         self.trace: list[Moment] = []
         self.watchers: list[Callable[[Moment], None]] = []
+        # How long a thing that a storage thread does takes, at least and at most; and what a slow disk adds at most.
+        self.disk_s = SYNC_S
         self.slow_disk_s = 0.0
         # The first invariant that did not hold; servers catch exceptions, so it cannot just be raised.
         self.broken = ""
-        self._names = names or {}
+        self._names = {} if names is None else names
         self._faults: dict[str, int] = {}
         self.servers: dict[int, Server] = {}
         for sid in range(1, voters + observers + 1):
@@ -163,7 +165,7 @@ class World:
             self.crash(server.sid)
 
     def _disk_latency(self) -> float:
-        low, high = SYNC_S
+        low, high = self.disk_s
         return low + self.random.random() * (high - low) + self.slow_disk_s * self.random.random()
 
     def _failed(self, server: Server, process: Process, code: int, reason: str) -> None:
