@@ -11,7 +11,6 @@ from twisted.python import usage
 
 from zktw import __version__
 from zktw.config import Config, describe, load_config
-from zktw.node.build import build
 from zktw.node.clock import Clock, new_random, use_monotonic_time
 from zktw.node.systemd import Systemd
 from zktw.storage.files import IWorker, RealFiles
@@ -72,7 +71,10 @@ def _exit(code: int, reason: str) -> None:
 
 def makeService(options: Options) -> IService:
     """The service tree of one server."""
+    # After the options, which keep TLS out of what this loads.
     from twisted.internet import reactor
+
+    from zktw.node.build import build
 
     use_monotonic_time(reactor)
     config: Config = options["parsed"]
