@@ -19,7 +19,10 @@ BIND_PAUSE_MS = 1000
 def endpoint_for(reactor: Any, host: str, port: int, backlog: int = -1) -> Any:
     """The endpoint of a configured address: "" is every address; "systemd:..." a socket that systemd has opened."""
     if host.startswith("systemd:"):
-        return serverFromString(reactor, host)
+        try:
+            return serverFromString(reactor, host)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{host}: systemd has opened no such socket for us ({error})") from error
     kind = TCP6ServerEndpoint if isIPv6Address(host) else TCP4ServerEndpoint
     return kind(reactor, port, backlog=backlog if backlog > 0 else 50, interface=host)
 
@@ -87,6 +90,9 @@ class Listener:
                 return
             log.warn("cannot bind the {what} port, trying again: {error}", what=self._what, error=error)
             self._reactor.callLater(BIND_PAUSE_MS / 1000, self._attempt, retries, number + 1, done)
+        except Exception as error:
+            # An address that is none, a socket that systemd did not hand over: trying again would not help.
+            done.errback(error)
         else:
             done.callback(None)
 
