@@ -161,12 +161,15 @@ def test_an_observer_joins_as_an_observer() -> None:
     assert outcomes(core.on_notification(word(3, LEADING, 3, round_=6), 1))[0].state == OBSERVING
 
 
-def test_what_was_said_to_an_earlier_election_is_forgotten() -> None:
+@pytest.mark.parametrize(("before", "after"), [(7, 7), (1, 2)], ids=["of another round", "of its round"])
+def test_what_was_said_to_an_earlier_election_is_forgotten(before: int, after: int) -> None:
     core = looking(1, FIVE)
     for sid, state in ((3, FOLLOWING), (5, LEADING)):
-        core.on_notification(word(sid, state, 5, round_=7), 1)
+        core.on_notification(word(sid, state, 5, round_=before), 1)
     core.look(Vote(0, 0, 1), 2)
-    assert outcomes(core.on_notification(word(4, FOLLOWING, 5, round_=7), 3)) == []
+    assert core.round == 2
+    assert outcomes(core.on_notification(word(4, FOLLOWING, 5, round_=after), 3)) == []
+    assert outcomes(core.on_notification(word(5, LEADING, 5, round_=after), 3)) == []
 
 
 def test_a_follower_of_the_same_round_counts_for_an_equal_vote_of_ours() -> None:
