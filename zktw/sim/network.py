@@ -79,7 +79,7 @@ class Connector:
     def _knock(self) -> None:
         """The first packet has come to the other host, if the link lets it through."""
         network = self._network
-        if self._over:
+        if self._over or not self._process.alive:
             return
         if network.is_cut(self._source, self._target) or network.is_cut(self._target, self._source):
             network.schedule.after(RETRANSMIT_S, None, self._knock)
@@ -143,6 +143,8 @@ class Network:
         self._ports: dict[tuple[str, int], Port] = {}
         self._pipes: dict[int, Pipe] = {}
         self._cuts: dict[tuple[str, str], None] = {}
+        # Hosts without power: nothing of them answers, not even to refuse.
+        self._dark: dict[str, None] = {}
         self._slow: dict[tuple[str, str], float] = {}
         self._numbers = 0
 
@@ -163,7 +165,7 @@ class Network:
 
     def is_cut(self, source: str, target: str) -> bool:
         """Whether nothing gets from one host to the other."""
-        return (source, target) in self._cuts
+        return (source, target) in self._cuts or source in self._dark or target in self._dark
 
     def cut(self, source: str, target: str) -> None:
         """Let nothing through in this direction."""
@@ -221,10 +223,23 @@ class Network:
 
     def process_died(self, process: Process) -> None:
         """A process is gone: its ports refuse, and its connections end as its kernel closes them."""
+        for pipe, end in self._forget(process):
+            pipe.die(end)
+
+    def host_died(self, process: Process, host: str) -> None:
+        """A host is gone with its only process: its peers are told nothing until it is there again, if they ask."""
+        self._dark[host] = None
+        for _, end in self._forget(process):
+            end.silenced = True
+
+    def host_started(self, host: str) -> None:
+        """The host has power."""
+        self._dark.pop(host, None)
+
+    def _forget(self, process: Process) -> list[tuple[Pipe, Transport]]:
+        """Close the ports of a dead process; its ends of connections."""
         for key, port in list(self._ports.items()):
             if port.process is process:
                 del self._ports[key]
-        for pipe in self.pipes():
-            for end in (pipe.near, pipe.far):
-                if end is not None and end.process is process and end.connected:
-                    pipe.die(end)
+        pairs = [(pipe, end) for pipe in self.pipes() for end in (pipe.near, pipe.far) if end is not None]
+        return [(pipe, end) for pipe, end in pairs if end.process is process and end.connected]

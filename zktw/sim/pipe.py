@@ -1,5 +1,6 @@
 """Pipe: one simulated TCP connection, its two ends, and what is under way between them."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ class Transport:
         self.protocol: Any = None
         self.process = process
         self.pipe = pipe
-        self.other: Transport | None = None
         self.disconnecting = False
         self.connected = True
         self._host = host
@@ -34,9 +34,13 @@ class Transport:
         self._reading = True
         self._inbox: list[bytes] = []
         self._ended: Failure | None = None
-        # Bytes on their way to the other end, the time when the last of them arrives, and whether the link is lost.
-        self.under_way = 0
+        # What is on its way to the other end, in order: what it does there, and with what; when the last of it arrives.
+        self.outbox: deque[tuple[Callable[..., None], Any]] = deque()
         self.last_arrival = 0.0
+        # Whether the host of this end lost its power: what was under way is lost, and nobody is told.
+        self.silenced = False
+        # Bytes that the other end's protocol has not taken yet.
+        self._unread = 0
         self._producer: Any = None
         self._producer_paused = False
 
@@ -56,8 +60,8 @@ class Transport:
         if not self.connected or self.disconnecting or not data:
             return
         self.pipe.send(self, bytes(data))
-        self.under_way += len(data)
-        if self._producer is not None and not self._producer_paused and self.under_way > WINDOW_BYTES:
+        self._unread += len(data)
+        if self._producer is not None and not self._producer_paused and self._unread > WINDOW_BYTES:
             self._producer_paused = True
             self._producer.pauseProducing()
 
@@ -70,11 +74,15 @@ class Transport:
     def unregisterProducer(self) -> None:
         self._producer = None
 
-    def arrived(self, count: int) -> None:
-        """The other end's kernel has taken so many bytes."""
-        self.under_way -= count
-        if self._producer is not None and self._producer_paused and self.under_way <= WINDOW_BYTES:
+    def taken(self, count: int) -> None:
+        """The other end's protocol has taken so many bytes: there is room again."""
+        self._unread -= count
+        if self._producer_paused and self._unread <= WINDOW_BYTES:
             self._producer_paused = False
+            self.pipe.network.give(self, self._resume_producer)
+
+    def _resume_producer(self) -> None:
+        if self._producer is not None and self.connected:
             self._producer.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -127,8 +135,10 @@ class Transport:
         if self.protocol is None:
             return
         while self._inbox and self._reading and self.connected and not self.disconnecting:
-            inbox, self._inbox = self._inbox, []
-            self.protocol.dataReceived(b"".join(inbox))
+            data = b"".join(self._inbox)
+            self._inbox.clear()
+            self.pipe.taken_by(self, len(data))
+            self.protocol.dataReceived(data)
         if self._ended is not None and not self._inbox and self.connected and not self.disconnecting:
             self._end()
 
@@ -160,6 +170,12 @@ class Pipe:
     def _to(self, sender: Transport) -> Transport | None:
         return self.far if sender is self.near else self.near
 
+    def taken_by(self, receiver: Transport, count: int) -> None:
+        """An end's protocol has taken so many bytes."""
+        sender = self._to(receiver)
+        if sender is not None:
+            sender.taken(count)
+
     def send(self, sender: Transport, data: bytes) -> None:
         """Bytes leave an end."""
         network = self.network
@@ -184,11 +200,12 @@ class Pipe:
         source, target = self.hosts(sender)
         at = max(network.schedule.now + network.delay(source, target), sender.last_arrival)
         sender.last_arrival = at
-        network.schedule.at(at, None, self._try, sender, arrive, load, at)
+        sender.outbox.append((arrive, load))
+        network.schedule.at(at, None, self._try, sender, at)
 
-    def _try(self, sender: Transport, arrive: Callable[..., None], load: Any, due: float) -> None:
-        """Get a load over the link; while the link is cut, it and all behind it are sent again and again."""
-        if self.broken:
+    def _try(self, sender: Transport, due: float) -> None:
+        """Get the next load over the link; while the link is cut, it and all behind it are sent again and again."""
+        if self.broken or sender.silenced:
             return
         network = self.network
         now = network.schedule.now
@@ -199,13 +216,19 @@ class Pipe:
                 return
             later = now + RETRANSMIT_S
             sender.last_arrival = max(sender.last_arrival, later)
-            network.schedule.at(later, None, self._try, sender, arrive, load, due)
+            network.schedule.at(later, None, self._try, sender, due)
+            return
+        arrive, load = sender.outbox.popleft()
+        receiver = self._to(sender)
+        if receiver is not None and receiver.silenced:
+            # The host is there again, and knows nothing of this connection.
+            self.broken = True
+            network.give(sender, sender.receive_end, ConnectionLost())
             return
         arrive(sender, load)
 
     def _arrive(self, sender: Transport, data: bytes) -> None:
         receiver = self._to(sender)
-        sender.arrived(len(data))
         if receiver is not None:
             self.network.give(receiver, receiver.receive, data)
 

@@ -145,5 +145,9 @@ class SimWorker:
     def stop(self) -> Deferred[None]:
         """See IWorker."""
         done: Deferred[None] = Deferred()
-        self._schedule.at(max(self._free_at, self._schedule.now), self._process, done.callback, None)
+        self._schedule.at(max(self._free_at, self._schedule.now), self._process, self._stopped, done)
         return done
+
+    def _stopped(self, done: Deferred[None]) -> None:
+        # Behind the results of all that was done before.
+        self._schedule.after(0.0, self._process, done.callback, None)

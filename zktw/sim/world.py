@@ -136,6 +136,7 @@ class World:
         if server.alive:
             return
         server.starts += 1
+        self.network.host_started(server.host)
         process = server.process = Process(f"{sid}.{server.starts}")
         reactor = SimReactor(
             self.schedule,
@@ -182,15 +183,18 @@ class World:
             self.network.process_died(process)
 
     def crash(self, sid: int, *, power: bool = False) -> None:
-        """The process dies; without power, so does what it had not synced."""
+        """The process dies. Without power, so does what it had not synced, and nobody is told."""
         server = self.servers[sid]
         if server.process is None or not server.process.alive:
             return
         self.tell(sid, "loses power" if power else "crashes")
-        self._end(server, server.process)
         server.disk.before = lambda operation, path: None
         if power:
+            server.process.alive = False
+            self.network.host_died(server.process, server.host)
             server.disk.lose_power()
+        else:
+            self._end(server, server.process)
 
     def crash_at(self, sid: int, operation: int, *, power: bool) -> None:
         """Die just before the n-th file operation from now."""
