@@ -118,4 +118,3 @@ def test_serving_before_a_quorum_is_in_sync(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Leader, "_synchronise", hasty)
     caught("V1")
-

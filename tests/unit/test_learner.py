@@ -317,7 +317,7 @@ def test_what_is_durable_after_the_end_is_part_of_the_history() -> None:
 @pytest.mark.parametrize("stage", DUE, ids=lambda stage: stage.name)
 def test_a_leader_that_is_silent_is_left(stage: LearnerStage) -> None:
     learner = learner_at(stage)
-    settled = stage in (LearnerStage.UPTODATE, LearnerStage.SERVING)
+    settled = stage == LearnerStage.SERVING
     patience = TIMING.sync_ms if settled else TIMING.init_ms
     if stage == LearnerStage.UPTODATE:
         learner.on_packet(packet(PacketType.PING), 0)

@@ -16,7 +16,6 @@ from zktw.net.quorumcnxn import LearnerCnxn, LearnerHandlerCnxn
 from zktw.node.chronicle import Connected
 from zktw.node.driver import Driver
 from zktw.node.means import Means
-from zktw.quorum.election import NO_VOTE
 from zktw.quorum.peerstate import PeerEvent
 from zktw.terms.vote import Notification, Vote
 from zktw.wire.effects import (
@@ -78,9 +77,7 @@ class LookingRole:
     def _look(self) -> None:
         means = self._means
         history = means.history
-        vote = (
-            NO_VOTE if means.config.is_observer else Vote(history.current_epoch, history.last_zxid, means.config.my_sid)
-        )
+        vote = Vote(history.current_epoch, history.last_zxid, means.config.my_sid)
         means.manager.hurry(True)
         means.elections.do(means.election.look(vote, means.clock.now_ms()))
 

@@ -61,6 +61,7 @@ class FastLeaderElection:
         # While LOOKING the vote that we propose; later the one that was elected and the round it was elected in.
         self.vote = NO_VOTE
         self.vote_round = 0
+        self._given = NO_VOTE
         self._initial = NO_VOTE
         self._interval_min_ms = interval_min_ms
         self._interval_max_ms = interval_max_ms
@@ -86,8 +87,9 @@ class FastLeaderElection:
         return self.my_sid in self._verifier.voters
 
     def look(self, initial: Vote, now_ms: float) -> list[ElectionEffect]:
-        """Enter an election with this vote for ourselves (NO_VOTE from one who may not be elected)."""
+        """Enter an election; initial is our vote for ourselves, which counts only if we are a voter."""
         self.state = PeerState.LOOKING
+        self._given = initial
         self._initial = initial if self.is_voter else NO_VOTE
         self._interval_ms = self._interval_min_ms
         self._established.clear()
@@ -150,6 +152,10 @@ class FastLeaderElection:
         if self.state != PeerState.LOOKING:
             return [self._word_for(sid)] if notification.state == PeerState.LOOKING else []
         effects = self._adopt_config(notification, now_ms)
+        if self.state != PeerState.LOOKING:
+            return effects  # the newer configuration has decided it
+        if notification.state == PeerState.LOOKING and notification.round < self.round:
+            return [*effects, self._word_for(sid)]
         if notification.vote.leader not in self._verifier.voters:
             return effects
         if notification.state == PeerState.LOOKING:
@@ -163,8 +169,6 @@ class FastLeaderElection:
 
     def _on_looking(self, notification: Notification, now_ms: float) -> list[ElectionEffect]:
         sid, vote = notification.sid, notification.vote
-        if notification.round < self.round:
-            return [self._word_for(sid)]
         if self._initial.zxid == -1 or vote.zxid == -1:
             return []  # an empty member that waits for a snapshot neither counts nor is elected
         effects: list[ElectionEffect] = []
@@ -249,7 +253,8 @@ class FastLeaderElection:
 
     def _broadcast(self, now_ms: float) -> list[ElectionEffect]:
         """Our vote is new: record it as our own, wait anew for a better one, and say it to every other voter."""
-        if self.is_voter:
+        # An empty member that waits for a snapshot counts for nobody, not even for itself.
+        if self.is_voter and self._initial.zxid != -1:
             self._received[self.my_sid] = self._own_ballot()
         self._finalize_ms = None
         return self._say_vote(now_ms)
@@ -286,7 +291,7 @@ class FastLeaderElection:
         self._use_ensemble(seen)
         if same:
             return []
-        return [ConfigSeen(notification.config_text), *self.look(self._initial, now_ms)]
+        return [ConfigSeen(notification.config_text), *self.look(self._given, now_ms)]
 
     def _use_ensemble(self, ensemble: Ensemble) -> None:
         self.ensemble = ensemble

@@ -59,11 +59,12 @@ class DataDir:
 
     def prepare(self, autocreate: bool) -> None:
         """Create what is missing; refuse directories that were swapped (bug 2967)."""
-        for path in dict.fromkeys((self._snapshots, self._logs)):
-            if not self._files.exists(path):
-                if not autocreate:
-                    raise StorageError(f"{path}: is missing, and datadir.autocreate=false forbids to create it")
-                self._guard(path, partial(self._create, path))
+        paths = list(dict.fromkeys((self._snapshots, self._logs)))
+        for path in paths:
+            if not autocreate and not self._files.exists(path):
+                raise StorageError(f"{path}: is missing, and datadir.autocreate=false forbids to create it")
+        for path in paths:
+            self._guard(path, partial(self._create, path))
         if self._snapshots == self._logs:
             return
         for path, prefix, key in ((self._logs, "snapshot.", "dataLogDir"), (self._snapshots, "log.", "dataDir")):
@@ -74,15 +75,21 @@ class DataDir:
                 )
 
     def _create(self, path: str) -> None:
-        """Make the directory and its parents, and make their names durable."""
+        """Make what is missing of a path, one name after the other, each durable before the next.
+
+        So only the last name that is there already may still be taken back by a power cut: it is made durable as well.
+        """
         missing = []
         while path and not self._files.exists(path):
             missing.append(path)
             path = path.rpartition("/")[0]
-        self._files.make_directory(missing[0])
-        for name in missing:
-            parent, slash, _ = name.rpartition("/")
-            self._files.sync_directory(parent or slash or ".")
+        # A directory that we may not even look into is none that we have made names in.
+        if path:
+            with suppress(PermissionError):
+                self._files.sync_directory(_parent(path))
+        for name in reversed(missing):
+            self._files.make_directory(name)
+            self._files.sync_directory(_parent(name))
 
     def load(self, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
         """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used.
@@ -319,6 +326,11 @@ def _parse_epoch(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) > _EPOCH_MAX:
         return None
     return int(text)
+
+
+def _parent(path: str) -> str:
+    parent, slash, _ = path.rpartition("/")
+    return parent or slash or "."
 
 
 def _zxid_of(name: str) -> int:

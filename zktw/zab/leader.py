@@ -133,7 +133,8 @@ class Leader:
         if name == "acceptedEpoch":
             assert self.phase == LeaderPhase.EPOCH
             self._epoch_durable = True
-            self._epoch_acks[self.my_sid] = None
+            if self.history.last_zxid != -1:
+                self._epoch_acks[self.my_sid] = None
             told = [self._tell_epoch(handler) for handler in self._in_phase(LearnerPhase.DISCOVERING)]
             return [*told, *self._maybe_establish(now_ms)]
         assert self.phase == LeaderPhase.ESTABLISHING
@@ -189,7 +190,7 @@ class Leader:
                 effects += self._close(handler, f"silent for {silent_ms:.0f} ms")
             elif handler.phase in (LearnerPhase.SYNCING, LearnerPhase.SERVING):
                 effects.append(Send(handler.connection, QuorumPacket(PacketType.PING, self.last_proposed)))
-        return effects
+        return effects + self._check_quorum()
 
     def next_zxid(self) -> tuple[int, list[ZabEffect]]:
         """Hand out the next zxid; or -1 and the end of this term, where the counter is used up (bug 1277)."""
@@ -226,7 +227,9 @@ class Leader:
         effects: list[ZabEffect] = [LearnerJoined(handler.connection, handler.sid, handler.observer)]
         for other in list(self.learners.values()):
             if other.sid == handler.sid and other is not handler and other.phase != LearnerPhase.REGISTERING:
-                effects += self._close(other, f"server {handler.sid} has connected anew")
+                # Whether the quorum is still there is looked at with the next pings, when it may be in sync again.
+                self.learners.pop(other.connection)
+                effects.append(CloseLearner(other.connection, f"server {handler.sid} has connected anew"))
         self._deserters.pop(handler.sid, None)
         if self.phase == LeaderPhase.DISCOVERY:
             # Observers raise the epoch too, though they do not count for the quorum.

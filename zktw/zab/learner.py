@@ -75,11 +75,12 @@ class Learner:
         """One packet of the leader. What does not belong ends the role."""
         if self.stage == LearnerStage.ENDED:
             return []
-        self._heard(now_ms)
         try:
-            return self._step(packet)
+            effects = self._step(packet)
         except (ProtocolError, WireError) as error:
             return self._end(str(error))
+        self._heard(now_ms)
+        return effects
 
     def on_tree(self, now_ms: float) -> list[ZabEffect]:
         """The tree behind SNAP was read to its end."""
@@ -148,7 +149,7 @@ class Learner:
             raise ProtocolError(
                 f"{kind.name} 0x{packet.zxid:x}: the ensemble holds data, which this release cannot keep"
             )
-        raise ProtocolError(f"{kind.name} 0x{packet.zxid:x} while {self.stage.value}")
+        raise ProtocolError(f"{kind.name} {format_zxid(packet.zxid)} while {self.stage.value}")
 
     def _on_leaderinfo(self, packet: QuorumPacket) -> list[ZabEffect]:
         version = decode_i32(packet.data, "LEADERINFO")
@@ -180,8 +181,8 @@ class Learner:
         return Send(0, QuorumPacket(PacketType.ACK, make_zxid(self.epoch, 0)))
 
     def _patience_ms(self) -> float:
-        settled = self.stage in (LearnerStage.UPTODATE, LearnerStage.SERVING)
-        return self._timing.sync_ms if settled else self._timing.init_ms
+        # A leader that still waits for its quorum sends nothing, not even pings.
+        return self._timing.sync_ms if self.stage == LearnerStage.SERVING else self._timing.init_ms
 
     def _heard(self, now_ms: float) -> None:
         self.deadline_ms = now_ms + self._patience_ms()

@@ -4,7 +4,7 @@ from enum import Enum
 
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError
-from zktw.terms.zxid import epoch_of
+from zktw.terms.zxid import epoch_of, format_zxid
 from zktw.wire.peers import PROTOCOL_VERSION, LearnerInfo, QuorumPacket, decode_i32, decode_learner_info
 
 
@@ -61,7 +61,9 @@ class LearnerHandler:
         """ACK of NEWLEADER: the learner holds our history, durably."""
         self._expect(packet, PacketType.ACK)
         if packet.zxid != newleader_zxid:
-            raise ProtocolError(f"acknowledges 0x{packet.zxid:x} where NEWLEADER 0x{newleader_zxid:x} is due")
+            raise ProtocolError(
+                f"acknowledges {format_zxid(packet.zxid)} where NEWLEADER {format_zxid(newleader_zxid)} is due"
+            )
         self.phase = LearnerPhase.SYNCED
 
     def on_serving(self, packet: QuorumPacket, newleader_zxid: int) -> None:
@@ -70,7 +72,9 @@ class LearnerHandler:
             return
         self._expect(packet, PacketType.ACK)
         if epoch_of(packet.zxid) != epoch_of(newleader_zxid):
-            raise ProtocolError(f"acknowledges 0x{packet.zxid:x}, of another epoch than 0x{newleader_zxid:x}")
+            raise ProtocolError(
+                f"acknowledges {format_zxid(packet.zxid)}, of another epoch than {format_zxid(newleader_zxid)}"
+            )
 
     def _expect(self, packet: QuorumPacket, kind: PacketType) -> None:
         if packet.type != kind:
