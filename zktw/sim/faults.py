@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from zktw.sim.world import World
+from zktw.sim.world import Moment, World
+from zktw.wire.effects import Elected, EpochAcked, EpochAgreed, LearnerSynced, PersistEpoch, Serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,17 @@ class Faults:
     slow_link_every_ms: float = 10_000
     slow_disk_every_ms: float = 12_000
     full_disk_every_ms: float = 40_000
+    ambush_every_ms: float = 1200
     loss: float = 0.01
+
+    @classmethod
+    def none(cls) -> "Faults":
+        """All is well, all the time."""
+        return cls(**dict.fromkeys(cls.__slots__, 0.0))
+
+
+# What an ambush waits for: the moments between which an epoch is promised, acknowledged and established.
+TURNING_POINTS = (Elected, EpochAgreed, PersistEpoch, EpochAcked, LearnerSynced, Serving)
 
 
 class FaultPlan:
@@ -29,6 +40,9 @@ class FaultPlan:
         self._world = world
         self._random = world.random
         self._on = True
+        # What the next ambush waits for.
+        self._awaited: type | None = None
+        world.watchers.append(self._watch)
         world.network.loss = faults.loss
         for kind, every_ms in (
             ("crash", faults.crash_every_ms),
@@ -41,6 +55,7 @@ class FaultPlan:
             ("slow_link", faults.slow_link_every_ms),
             ("slow_disk", faults.slow_disk_every_ms),
             ("full_disk", faults.full_disk_every_ms),
+            ("ambush", faults.ambush_every_ms),
         ):
             if every_ms:
                 self._plan(kind, every_ms)
@@ -57,7 +72,8 @@ class FaultPlan:
         if not self._on:
             return
         getattr(self, f"_{kind}")()
-        self._world.count_fault(kind)
+        if kind != "ambush":  # which comes later, if at all
+            self._world.count_fault(kind)
         self._plan(kind, every_ms)
 
     def _some_sid(self) -> int:
@@ -71,8 +87,32 @@ class FaultPlan:
         if self._on and callable(function):
             function(*args)
 
+    def _ambush(self) -> None:
+        self._awaited = self._random.choice(TURNING_POINTS)
+
+    def _watch(self, moment: Moment) -> None:
+        """Strike where it hurts: at once after what was waited for, or in the next few milliseconds."""
+        if self._awaited is None or not self._on or type(moment.what) is not self._awaited:
+            return
+        self._awaited = None
+        self._world.count_fault("ambush")
+        strike = self._random.choice((self._crash_one, self._isolate, self._pause_one))
+        self._later(0.0, 0.006, strike, moment.sid)
+
+    def _isolate(self, sid: int) -> None:
+        world = self._world
+        host = world.servers[sid].host
+        for other in world.servers.values():
+            if other.sid != sid:
+                world.network.cut(host, other.host)
+                world.network.cut(other.host, host)
+        world.tell(0, f"partition: {host} apart from the others")
+        self._later(0.2, 6.0, self._mend)
+
     def _crash(self) -> None:
-        sid = self._some_sid()
+        self._crash_one(self._some_sid())
+
+    def _crash_one(self, sid: int) -> None:
         self._world.crash(sid, power=self._random.random() < 0.5)
         self._later(0.05, 3.0, self._world.start, sid)
 
@@ -87,7 +127,9 @@ class FaultPlan:
         self._later(0.3, 2.0, self._world.start, sid)
 
     def _pause(self) -> None:
-        sid = self._some_sid()
+        self._pause_one(self._some_sid())
+
+    def _pause_one(self, sid: int) -> None:
         self._world.pause(sid)
         self._later(0.1, 5.0, self._world.resume, sid)
 

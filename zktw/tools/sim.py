@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _shape(options: argparse.Namespace, seed: int) -> Shape:
     shape = shape_of(seed, options.seconds * 1000)
-    calm = Faults(*([0.0] * 11)) if options.calm else shape.faults
+    calm = Faults.none() if options.calm else shape.faults
     if options.servers is None:
         return Shape(shape.voters, shape.observers, shape.hierarchical, shape.chaos_ms, calm)
     return Shape(options.servers, options.observers or 0, options.hierarchical, options.seconds * 1000, calm)
