@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from zktw.admin.monitor import monitor_lines
+from zktw.admin.monitor import format_double, monitor_lines
 from zktw.admin.stats import ServerStats
 from zktw.config import Config
+from zktw.terms.zxid import format_zxid
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
 NOT_ALLOWED = "{word} is not executed because it is not in the whitelist.\n"
@@ -111,12 +112,15 @@ class Facts(Protocol):
 
 
 def answer(word: str, facts: Facts) -> bytes:
-    """What a word is answered, whitelist and state considered. Unknown words do not come here."""
-    allowed = facts.config.four_letter_words
-    if word == TELNET_CLOSE_NAME or (allowed is not None and word not in allowed):
+    """What a word is answered, whitelist and state considered. Unknown words do not come here.
+
+    To stmk, if it is allowed, nothing: its mask is still to come, and then it is for set_trace_mask. To a telnet's end
+    nothing either: only a whitelist of everything has it.
+    """
+    if not _is_allowed(word, facts):
         return NOT_ALLOWED.format(word=word).encode()
-    if word == "stmk":
-        raise AssertionError("stmk is followed by its mask: set_trace_mask")
+    if word in ("stmk", TELNET_CLOSE_NAME):
+        return b""
     always = _ALWAYS.get(word)
     if always is not None:
         return always(facts).encode()
@@ -127,11 +131,15 @@ def answer(word: str, facts: Facts) -> bytes:
 
 def set_trace_mask(mask: int, facts: Facts) -> bytes:
     """stmk: the mask that follows the word is kept and said again; nothing is traced by it."""
-    allowed = facts.config.four_letter_words
-    if allowed is not None and "stmk" not in allowed:
+    if not _is_allowed("stmk", facts):
         return NOT_ALLOWED.format(word="stmk").encode()
     facts.trace_mask = mask
     return str(mask).encode()
+
+
+def _is_allowed(word: str, facts: Facts) -> bool:
+    allowed = facts.config.four_letter_words
+    return allowed is None or word in allowed
 
 
 def _envi(facts: Facts) -> str:
@@ -172,8 +180,11 @@ def _conf(facts: Facts) -> str:
         f"electionPort={'|'.join(str(address.port) for address in me.election_addresses)}",
         f"quorumPort={'|'.join(str(address.port) for address in me.quorum_addresses)}",
         f"peerType={int(config.is_observer)}",
-        "membership: ",
     ]
+    if facts.is_read_only:
+        # Who has no leader has no configuration that a quorum has confirmed.
+        return "\n".join(lines) + "\n"
+    lines.append("membership: ")
     return "\n".join(lines) + "\n" + ensemble.text()
 
 
@@ -202,7 +213,8 @@ def _dirs(facts: Facts) -> str:
 
 
 def _dump(facts: Facts) -> str:
-    learner = facts.mode() in ("follower", "observer")
+    # Only a leader and a server alone keep the times at which sessions end.
+    learner = facts.mode() in ("follower", "observer", "read-only")
     sessions = "Global Sessions(0):\n" if learner else "Session Sets (0)/(0):\n"
     buckets = facts.expiry_buckets()
     count = sum(len(cnxns) for _, cnxns in buckets)
@@ -235,14 +247,15 @@ def _heading(facts: Facts) -> str:
 
 
 def _server(facts: Facts) -> str:
-    mode = facts.mode()
+    mode, stats = facts.mode(), facts.stats
+    latency = stats.latency
     lines = [
-        "Latency min/avg/max: 0/0.0/0",
-        f"Received: {facts.stats.received}",
-        f"Sent: {facts.stats.sent}",
+        f"Latency min/avg/max: {latency.smallest}/{format_double(latency.average)}/{latency.largest}",
+        f"Received: {stats.received}",
+        f"Sent: {stats.sent}",
         f"Connections: {facts.connection_count()}",
         "Outstanding: 0",
-        f"Zxid: 0x{facts.zxid() & 0xFFFF_FFFF_FFFF_FFFF:x}",
+        f"Zxid: {format_zxid(facts.zxid())}",
         f"Mode: {mode}",
         f"Node count: {facts.node_count}",
     ]

@@ -1,138 +1,23 @@
-"""What mntr says: gauges, counters and summaries by Apache's names and in Apache's order, then our own at the end.
+"""What mntr says, line by line: Apache's gauges, counters and summaries in Apache's order, then a block of our own.
 
-What has not happened, or what this release does not do yet, stands at 0 as it does on a fresh Apache server.
+What has not happened, or what this release does not do yet, stands at 0 (sizes at -1) as on a fresh Apache server. The
+block of our own comes behind all that Apache prints: `zk_election_*` and `zk_last_election_ms`, in ensembles only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from zktw.admin.figures import ADVANCED, BASIC, COUNTERS
 from zktw.admin.stats import Summary
 
 if TYPE_CHECKING:
     from zktw.admin.commands import Facts
 
-COUNTERS = (
-    "proposal_count",
-    "watch_bytes",
-    "outstanding_changes_removed",
-    "throttled_ops",
-    "stale_requests_dropped",
-    "large_requests_rejected",
-    "insecure_admin_count",
-    "connection_rejected",
-    "cnxn_closed_without_zk_server_running",
-    "sessionless_connections_expired",
-    "looking_count",
-    "dead_watchers_queued",
-    "stale_requests",
-    "connection_drop_count",
-    "learner_proposal_received_count",
-    "digest_mismatches_count",
-    "dead_watchers_cleared",
-    "response_packet_cache_hits",
-    "bytes_received_count",
-    "add_dead_watcher_stall_time",
-    "request_throttle_wait_count",
-    "requests_not_forwarded_to_commit_processor",
-    "response_packet_cache_misses",
-    "ensemble_auth_success",
-    "prep_processor_request_queued",
-    "learner_commit_received_count",
-    "stale_replies",
-    "connection_request_count",
-    "response_bytes",
-    "ensemble_auth_fail",
-    "diff_count",
-    "response_packet_get_children_cache_misses",
-    "connection_revalidate_count",
-    "quit_leading_due_to_disloyal_voter",
-    "snap_count",
-    "unrecoverable_error_count",
-    "unsuccessful_handshake",
-    "commit_count",
-    "stale_sessions_expired",
-    "response_packet_get_children_cache_hits",
-    "sync_processor_request_queued",
-    "outstanding_changes_queued",
-    "request_commit_queued",
-    "ensemble_auth_skip",
-    "skip_learner_request_to_next_processor_count",
-    "tls_handshake_exceeded",
-    "revalidate_count",
-)
-
-BASIC = (
-    "socket_closing_time",
-    "proposal_process_time",
-    "leader_unavailable_time",
-    "node_created_watch_count",
-    "session_queues_drained",
-    "write_commit_proc_req_queued",
-    "connection_token_deficit",
-    "read_commit_proc_req_queued",
-    "node_deleted_watch_count",
-    "startup_txns_load_time",
-    "sync_processor_queue_size",
-    "follower_sync_time",
-    "prep_processor_queue_size",
-    "fsynctime",
-    "inflight_snap_count",
-    "reads_issued_from_session_queue",
-    "learner_request_processor_queue_size",
-    "snapshottime",
-    "unavailable_time",
-    "startup_txns_loaded",
-    "reads_after_write_in_session_queue",
-    "requests_in_session_queue",
-    "write_commit_proc_issued",
-    "prep_process_time",
-    "pending_session_queue_size",
-    "time_waiting_empty_pool_in_commit_processor_read_ms",
-    "commit_process_time",
-    "dbinittime",
-    "inflight_diff_count",
-    "netty_queued_buffer_capacity",
-    "election_time",
-    "commit_commit_proc_req_queued",
-    "sync_processor_batch_size",
-    "node_children_watch_count",
-    "write_batch_time_in_commit_processor",
-    "read_commit_proc_issued",
-    "concurrent_request_processing_in_commit_processor",
-    "observer_sync_time",
-    "node_changed_watch_count",
-    "sync_process_time",
-    "startup_snap_load_time",
-)
-
-ADVANCED = (
-    "prep_processor_queue_time_ms",
-    "jvm_pause_time_ms",
-    "close_session_prep_time",
-    "read_commitproc_time_ms",
-    "updatelatency",
-    "local_write_committed_time_ms",
-    "request_throttle_queue_time_ms",
-    "readlatency",
-    "quorum_ack_latency",
-    "om_commit_process_time_ms",
-    "read_final_proc_time_ms",
-    "commit_propagation_latency",
-    "dead_watchers_cleaner_latency",
-    "write_final_proc_time_ms",
-    "proposal_ack_creation_latency",
-    "proposal_latency",
-    "om_proposal_process_time_ms",
-    "sync_processor_queue_and_flush_time_ms",
-    "propagation_latency",
-    "server_write_committed_time_ms",
-    "sync_processor_queue_time_ms",
-    "sync_processor_queue_flush_time_ms",
-    "write_commitproc_time_ms",
-)
-
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 _NOTHING = Summary()
+# Java writes doubles from here on, and below the other, with an exponent.
+_PLAIN_MIN, _PLAIN_MAX = 1e-3, 1e7
 
 
 def monitor_lines(facts: "Facts") -> Iterator[str]:
@@ -141,14 +26,18 @@ def monitor_lines(facts: "Facts") -> Iterator[str]:
         yield f"zk_{key}\t{value}"
     stats = facts.stats
     for name in COUNTERS:
-        yield f"zk_{name}\t{stats.counters.get(name, 0)}"
+        yield f"zk_{name}\t{stats.counters[name]}"
     for name in BASIC:
-        yield from _summary(name, stats.summaries.get(name, _NOTHING), advanced=False)
+        yield from _summary(name, stats.summaries[name], advanced=False)
     for name in ADVANCED:
-        yield from _summary(name, stats.summaries.get(name, _NOTHING), advanced=True)
-    for sid in facts.learner_sids():
-        yield from _summary(f"{sid}_learner_handler_qp_size", _NOTHING, advanced=False)
-        yield from _summary(f"{sid}_learner_handler_qp_time_ms", _NOTHING, advanced=True)
+        yield from _summary(name, stats.summaries[name], advanced=True)
+    learners = [str(sid) for sid in facts.learner_sids()]
+    # The tree of an ensemble holds the configuration from its first moment, and a write is counted for it.
+    written = ["zookeeper"] if facts.config.ensemble is not None else []
+    yield from _set(facts, "learner_handler_qp_size", learners, advanced=False)
+    yield from _set(facts, "read_per_namespace", [], advanced=False)
+    yield from _set(facts, "write_per_namespace", written, advanced=False)
+    yield from _set(facts, "learner_handler_qp_time_ms", learners, advanced=True)
     for key, value in facts.election_figures():
         yield f"zk_{key}\t{value}"
 
@@ -166,7 +55,7 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
         yield "observer_master_id", facts.leader_sid()
     yield "ephemerals_count", 0
     yield "num_alive_connections", facts.connection_count()
-    yield "avg_latency", "0.0"
+    yield "avg_latency", format_double(stats.latency.average)
     if leader:
         yield "min_proposal_size", -1
     yield "outstanding_requests", 0
@@ -187,7 +76,7 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
         yield "synced_non_voting_followers", facts.synced_non_voting_followers()
         yield "synced_observers", facts.synced_observers()
     yield "auth_failed_count", 0
-    yield "min_latency", 0
+    yield "min_latency", stats.latency.smallest
     yield "max_file_descriptor_count", facts.descriptors()[1]
     yield "approximate_data_size", facts.data_size()
     yield "open_file_descriptor_count", facts.descriptors()[0]
@@ -197,7 +86,7 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
         yield "leader_uptime", facts.leader_uptime_ms()
     yield "local_sessions", 0
     yield "uptime", facts.uptime_ms()
-    yield "max_latency", 0
+    yield "max_latency", stats.latency.largest
     yield "outstanding_tls_handshake", 0
     if leader:
         yield "learners", len(facts.learner_sids())
@@ -207,8 +96,14 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
         yield "quorum_size", facts.quorum_size()
 
 
+def _set(facts: "Facts", name: str, keys: Iterable[str], *, advanced: bool) -> Iterator[str]:
+    known = facts.stats.sets[name]
+    for key in dict.fromkeys([*keys, *known]):
+        yield from _summary(f"{key}_{name}", known.get(key, _NOTHING), advanced=advanced)
+
+
 def _summary(name: str, summary: Summary, *, advanced: bool) -> Iterator[str]:
-    yield f"zk_avg_{name}\t{format_average(summary.average)}"
+    yield f"zk_avg_{name}\t{format_double(summary.average)}"
     yield f"zk_min_{name}\t{summary.smallest}"
     yield f"zk_max_{name}\t{summary.largest}"
     yield f"zk_cnt_{name}\t{summary.count}"
@@ -218,7 +113,14 @@ def _summary(name: str, summary: Summary, *, advanced: bool) -> Iterator[str]:
             yield f"zk_{label}_{name}\t{summary.percentile(fraction)}"
 
 
-def format_average(value: float) -> str:
-    """A mean with up to four digits, one at least."""
-    text = f"{value:.4f}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
+def format_double(value: float) -> str:
+    """As Java writes a double: at least one digit behind the point, an exponent where Java has one."""
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value == 0 or _PLAIN_MIN <= abs(value) < _PLAIN_MAX:
+        return repr(value)
+    sign, digits, _ = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    return f"{'-' if sign else ''}{text[0]}.{text[1:] or '0'}E{Decimal(repr(value)).adjusted()}"

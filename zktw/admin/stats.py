@@ -1,19 +1,28 @@
 """ServerStats: plain counters and summaries of one server. Knows no clock: durations are given."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
+from zktw.admin.figures import ADVANCED, ADVANCED_SETS, BASIC, BASIC_SETS, COUNTERS
+from zktw.terms.limits import SUMMARY_RECENT_MAX
+
+_FOUR_DIGITS = Decimal("0.0001")
+
 
 class Summary:
-    """Count, sum, smallest and largest of a series; percentiles are those of the newest values."""
+    """Count, sum, smallest and largest of a series; percentiles are those of its newest values.
 
-    __slots__ = ("count", "largest", "recent", "smallest", "total")
+    Apache takes a random sample instead: the newest need no chance, and tell of now.
+    """
 
-    RECENT_MAX = 1024
+    __slots__ = ("_next", "_recent", "count", "largest", "smallest", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
         self.smallest = 0
         self.largest = 0
-        self.recent: list[int] = []
+        self._recent: list[int] = []
+        self._next = 0
 
     def add(self, value: int) -> None:
         """One more value."""
@@ -21,41 +30,59 @@ class Summary:
         self.largest = value if not self.count else max(self.largest, value)
         self.count += 1
         self.total += value
-        if len(self.recent) == self.RECENT_MAX:
-            del self.recent[: self.RECENT_MAX // 2]
-        self.recent.append(value)
+        if len(self._recent) < SUMMARY_RECENT_MAX:
+            self._recent.append(value)
+        else:
+            self._recent[self._next] = value
+            self._next = (self._next + 1) % SUMMARY_RECENT_MAX
 
     @property
     def average(self) -> float:
-        """The mean, 0 of nothing."""
-        return self.total / self.count if self.count else 0.0
+        """The mean to four digits, halves upwards; 0 of nothing."""
+        if not self.count:
+            return 0.0
+        return float(Decimal(self.total / self.count).quantize(_FOUR_DIGITS, ROUND_HALF_UP))
 
     def percentile(self, fraction: float) -> int:
-        """The value below which this fraction of the newest values lies."""
-        if not self.recent:
+        """The value below which this fraction of the newest values lies, between two of them the nearer."""
+        ordered = sorted(self._recent)
+        if not ordered:
             return 0
-        ordered = sorted(self.recent)
-        return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
+        place = fraction * (len(ordered) + 1)
+        if place < 1:
+            return ordered[0]
+        if place >= len(ordered):
+            return ordered[-1]
+        below, above = ordered[int(place) - 1], ordered[int(place)]
+        return int(below + (place - int(place)) * (above - below) + 0.5)
 
 
 class ServerStats:
-    """What the server counts. counters and summaries go by the names of mntr (admin/monitor.py)."""
+    """What the server counts. All but packets and latency go by the names of mntr (admin/figures.py).
+
+    A name that mntr does not know is a slip of ours: KeyError.
+    """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """srst: everything counts from 0 again, as with Apache the figures of mntr too."""
         self.received = 0
         self.sent = 0
-        self.counters: dict[str, int] = {}
-        self.summaries: dict[str, Summary] = {}
+        self.latency = Summary()
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.summaries = {name: Summary() for name in (*BASIC, *ADVANCED)}
+        self.sets: dict[str, dict[str, Summary]] = {name: {} for name in (*BASIC_SETS, *ADVANCED_SETS)}
 
     def count(self, name: str, by: int = 1) -> None:
         """Something happened."""
-        self.counters[name] = self.counters.get(name, 0) + by
+        self.counters[name] += by
 
     def add(self, name: str, value: int) -> None:
-        """Something took this long, or was this large."""
-        self.summaries.setdefault(name, Summary()).add(value)
+        """Something took so long, or was so large."""
+        self.summaries[name].add(value)
 
-    def reset(self) -> None:
-        """srst: forget what clients have done; the counters of mntr go on, as Apache's do."""
-        self.received = 0
-        self.sent = 0
+    def add_for(self, name: str, key: str, value: int) -> None:
+        """The same of a figure that each server, or each part of the tree, has of its own."""
+        self.sets[name].setdefault(key, Summary()).add(value)

@@ -1,6 +1,7 @@
-"""ClientCnxn: one connection on the client port. Words are answered; clients are turned away, since none is served."""
+"""ClientCnxn: one connection on a client port. Words are answered; clients are turned away, as none is served yet."""
 
 from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv6Address
 from typing import Any
 from typing import Protocol as Interface
 
@@ -8,13 +9,20 @@ from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zktw.net.quiet import Quiet
+from zktw.terms.errors import WireError
+from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
+from zktw.wire.client import ConnectRequest
+
 log = Logger()
 
 WORD_BYTES = 4
 MASK_BYTES = 8
-# A word's answer that the other end does not take in this time is given up.
-ANSWER_TIMEOUT_MS = 10_000
-_HTTP_METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC")
+# Clients that are refused come again at once, and all of them do: one line of the log stands for many.
+QUIET_MS = 10_000
+_HTTP = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
+# A TLS record of the handshake kind, version 3.x.
+_TLS = b"\x16\x03"
 
 
 class Service(Interface):
@@ -24,7 +32,7 @@ class Service(Interface):
         """The four-letter word that these four bytes are, or None."""
 
     def answer(self, word: str) -> bytes:
-        """What the word is answered."""
+        """What the word is answered; nothing to stmk if it is allowed, since its mask is still to come."""
 
     def answer_mask(self, mask: int) -> bytes:
         """What stmk with this mask is answered."""
@@ -40,7 +48,7 @@ class Service(Interface):
 
 
 class ClientCnxn(Protocol):
-    """Reads the first four bytes and decides what the connection is."""
+    """Its first four bytes say what it is: a word, or the length of a client's first frame. One of either is taken."""
 
     # Declared wider than Twisted's: a TCP transport, real or simulated.
     transport: Any
@@ -48,18 +56,16 @@ class ClientCnxn(Protocol):
     def __init__(self, factory: "ClientCnxnFactory") -> None:
         self.received = 0
         self.sent = 0
-        self.is_reading = True
-        self.opened_ms = 0.0
         self.host = ""
+        self.peer = ""
         self._factory = factory
-        self._buffer = bytearray()
-        self._answered = False
+        self._start = bytearray()
+        self._over = False
 
     @property
-    def peer(self) -> str:
-        """The client's address, as the words show it."""
-        address = self.transport.getPeer()
-        return f"/{getattr(address, 'host', '?')}:{getattr(address, 'port', '?')}"
+    def is_reading(self) -> bool:
+        """Whether anything that comes is still looked at."""
+        return not self._over
 
     def reset_stats(self) -> None:
         """crst: count from 0 again."""
@@ -67,74 +73,107 @@ class ClientCnxn(Protocol):
         self.sent = 0
 
     def connectionMade(self) -> None:
+        address = self.transport.getPeer()
+        self.host = str(getattr(address, "host", "?"))
+        self.peer = f"/{java_host(self.host)}:{getattr(address, 'port', '?')}"
         self._factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
         self._factory.service.count("bytes_received_count", len(data))
-        if self._answered:
-            return  # a telnet's CR LF, or more than one word: one word is answered
-        self._buffer += data
-        if len(self._buffer) < WORD_BYTES:
-            return
-        first = bytes(self._buffer[:WORD_BYTES])
+        if self._over:
+            return  # the CR LF of a telnet, or a second word
+        self._start += data
+        if len(self._start) >= WORD_BYTES:
+            self._on_start(bytes(self._start[:WORD_BYTES]))
+
+    def _on_start(self, first: bytes) -> None:
         word = self._factory.service.word_for(first)
-        if word == "stmk":
-            self._on_mask()
-        elif word is not None:
-            self._answer(word)
+        if word is not None:
+            self._on_word(word)
+        elif first in _HTTP:
+            method = first.decode().strip()
+            self._refuse(f"it sends an HTTP request ({method}...), but this port speaks ZooKeeper's protocol")
+        elif first.startswith(_TLS):
+            self._refuse("it begins a TLS handshake, but this port is not a secure one")
         else:
-            self._on_frame(first)
+            self._on_frame(int.from_bytes(first, "big", signed=True))
 
-    def _on_mask(self) -> None:
-        if len(self._buffer) >= WORD_BYTES + MASK_BYTES:
-            mask = int.from_bytes(self._buffer[WORD_BYTES : WORD_BYTES + MASK_BYTES], "big", signed=True)
+    def _on_word(self, word: str) -> None:
+        service = self._factory.service
+        if word != "stmk":
             self._count_packet()
-            self._finish(self._factory.service.answer_mask(mask))
-
-    def _answer(self, word: str) -> None:
-        self._count_packet()
-        self.is_reading = False
-        self._finish(self._factory.service.answer(word))
+            # Seen by the answer itself: cons and stat show this connection as one that is not read any more.
+            self._over = True
+            self._finish(service.answer(word))
+        elif refusal := service.answer(word):
+            self._count_packet()
+            self._finish(refusal)
+        elif len(self._start) >= WORD_BYTES + MASK_BYTES:
+            self._count_packet()
+            mask = int.from_bytes(self._start[WORD_BYTES : WORD_BYTES + MASK_BYTES], "big", signed=True)
+            self._finish(service.answer_mask(mask))
 
     def _count_packet(self) -> None:
         self.received += 1
         self._factory.service.packet_received()
 
     def _finish(self, text: bytes) -> None:
-        self._answered = True
-        self._buffer.clear()
         self._factory.answering(self)
-        self.transport.write(text)
-        self._factory.service.packet_sent()
-        self.transport.loseConnection()
+        if text:
+            self.transport.write(text)
+            self._factory.service.packet_sent()
+        self._close()
 
-    def _on_frame(self, first: bytes) -> None:
-        """The length of a client's first frame. None of them is served yet, so all that is left is how to say no."""
-        length = int.from_bytes(first, "big", signed=True)
-        if first in _HTTP_METHODS:
-            self._refuse("this looks like an HTTP request, which belongs to the admin port")
-        elif not 0 <= length <= self._factory.frame_bytes_max:
-            self._refuse(f"a frame of {length} bytes (0 to {self._factory.frame_bytes_max}) is malformed or too large")
-        else:
-            self._factory.service.count("cnxn_closed_without_zk_server_running")
-            log.info("closing connection of {peer}: sessions are not served", peer=self.peer)
-            self._close()
+    def _on_frame(self, length: int) -> None:
+        if not CONNECT_REQUEST_BYTES_MIN <= length <= self._factory.frame_bytes_max:
+            bounds = f"{CONNECT_REQUEST_BYTES_MIN} to {self._factory.frame_bytes_max}"
+            self._refuse(f"a first frame of {length} bytes ({bounds}) is no client's")
+            return
+        if len(self._start) < WORD_BYTES + length:
+            return
+        try:
+            # What a client sends behind it, before it is answered, is of no interest any more.
+            request = ConnectRequest.decode(bytes(self._start[WORD_BYTES : WORD_BYTES + length]))
+        except WireError as error:
+            self._refuse(str(error))
+            return
+        self._count_packet()
+        self._factory.turned_away(self, request)
+        self._close()
 
     def _refuse(self, reason: str) -> None:
-        log.warn("closing connection of {peer}: {reason}", peer=self.peer, reason=reason)
+        log.warn("closing client connection of {peer}: {reason}", peer=self.peer, reason=reason)
         self._close()
 
     def _close(self) -> None:
-        self._answered = True
-        self._buffer.clear()
-        self.transport.abortConnection()
+        self._over = True
+        self._start.clear()
+        self.transport.loseConnection()
+
+    def expire(self) -> None:
+        """It has said nothing in time, or it does not take what it was answered."""
+        if self._over:
+            self.transport.abortConnection()
+        else:
+            self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._start and not self._over:
+            log.warn(
+                "client connection of {peer} ended in the middle of a frame, after {held} bytes",
+                peer=self.peer,
+                held=len(self._start),
+            )
+        self._over = True
         self._factory.closed(self)
 
 
 class ClientCnxnFactory(ServerFactory):
-    """All connections of the client ports: how many there may be, and how long each may say nothing."""
+    """The connections of a client port, or of several: how many there may be, and how long each may say nothing.
+
+    Every connection has one deadline: by then its first word or frame has come whole, and the answer is taken. Bytes
+    that drip in do not move it. Limits of 0 are none.
+    """
 
     noisy = False
 
@@ -150,44 +189,61 @@ class ClientCnxnFactory(ServerFactory):
         keepalive: bool,
     ) -> None:
         self.service = service
-        self.frame_bytes_max = frame_bytes_max
+        # What comes before a session needs no more, however much a client with one may send.
+        self.frame_bytes_max = min(frame_bytes_max, CONNECT_REQUEST_BYTES_MAX)
         self._reactor = reactor
         self._max_client_cnxns = max_client_cnxns
         self._max_cnxns = max_cnxns
-        self._timeout_ms = sessionless_timeout_ms
+        self._timeout_ms = max(1.0, sessionless_timeout_ms)
         self._keepalive = keepalive
-        # In the order of their coming: the first is the first to be too late.
+        # Deadlines. Patience is the same for all, so the first in the dict is the first to be too late.
         self._cnxns: dict[ClientCnxn, float] = {}
         self._by_host: dict[str, int] = {}
         self._alarm: Any = None
+        self._rejections = Quiet(QUIET_MS)
+        self._departures = Quiet(QUIET_MS)
+        self._silences = Quiet(QUIET_MS)
 
     def buildProtocol(self, addr: Any) -> ClientCnxn | None:
-        host = getattr(addr, "host", "?")
-        reason = ""
-        if self._max_client_cnxns and self._by_host.get(host, 0) >= self._max_client_cnxns:
-            reason = f"too many connections from {host} (maxClientCnxns={self._max_client_cnxns})"
-        elif self._max_cnxns and len(self._cnxns) >= self._max_cnxns:
-            reason = f"too many connections (maxCnxns={self._max_cnxns})"
-        if reason:
-            self.service.count("connection_rejected")
-            log.warn("closing connection of {host}: {reason}", host=host, reason=reason)
-            return None
-        return ClientCnxn(self)
+        host = str(getattr(addr, "host", "?"))
+        if 0 < self._max_client_cnxns <= self._by_host.get(host, 0):
+            self._reject(host, f"its address has {self._max_client_cnxns} connections (maxClientCnxns)")
+        elif 0 < self._max_cnxns <= len(self._cnxns):
+            self._reject(host, f"there are {self._max_cnxns} connections (maxCnxns)")
+        else:
+            return ClientCnxn(self)
+        return None
+
+    def _reject(self, host: str, reason: str) -> None:
+        self.service.count("connection_rejected")
+        if count := self._rejections.due(self._now_ms()):
+            log.warn(
+                "rejecting client connection of {host}: {reason}{more}", host=host, reason=reason, more=_others(count)
+            )
 
     def opened(self, cnxn: ClientCnxn) -> None:
         """A connection is there."""
-        cnxn.host = getattr(cnxn.transport.getPeer(), "host", "?")
         cnxn.transport.setTcpNoDelay(True)
         cnxn.transport.setTcpKeepAlive(self._keepalive)
         self._by_host[cnxn.host] = self._by_host.get(cnxn.host, 0) + 1
         self._cnxns[cnxn] = self._now_ms() + self._timeout_ms
-        if self._alarm is None:
-            self._set_alarm()
+        self._set_alarm()
 
     def answering(self, cnxn: ClientCnxn) -> None:
-        """A word is being answered; who does not take the answer is not waited for."""
-        self._cnxns.pop(cnxn, None)
-        self._cnxns[cnxn] = self._now_ms() + max(self._timeout_ms, ANSWER_TIMEOUT_MS)
+        """A word is being answered: from now on its time runs anew."""
+        if self._cnxns.pop(cnxn, None) is not None:
+            self._cnxns[cnxn] = self._now_ms() + self._timeout_ms
+
+    def turned_away(self, cnxn: ClientCnxn, request: ConnectRequest) -> None:
+        """A client came while none is served. It learns of that as from an Apache server: the connection ends."""
+        self.service.count("cnxn_closed_without_zk_server_running")
+        if count := self._departures.due(self._now_ms()):
+            log.info(
+                "closing client connection of {peer}: sessions are not served here yet ({wish}){more}",
+                peer=cnxn.peer,
+                wish=f"it has session 0x{request.session_id & (2**64 - 1):x}" if request.session_id else "a new one",
+                more=_others(count),
+            )
 
     def closed(self, cnxn: ClientCnxn) -> None:
         """A connection ended."""
@@ -208,34 +264,55 @@ class ClientCnxnFactory(ServerFactory):
 
     def deadlines(self) -> list[tuple[float, ClientCnxn]]:
         """When each connection ends if it stays silent, in the reactor's milliseconds."""
-        return [(deadline, cnxn) for cnxn, deadline in self._cnxns.items()]
+        return [(deadline_ms, cnxn) for cnxn, deadline_ms in self._cnxns.items()]
 
     def __len__(self) -> int:
         return len(self._cnxns)
 
     def close_all(self) -> None:
-        """The server stops."""
+        """The server stops: what was written still leaves."""
         for cnxn in list(self._cnxns):
-            cnxn.transport.abortConnection()
+            cnxn.transport.loseConnection()
 
     def _set_alarm(self) -> None:
-        self._alarm = None
-        if self._cnxns:
-            delay_ms = max(0.0, min(self._cnxns.values()) - self._now_ms())
-            self._alarm = self._reactor.callLater(delay_ms / 1000, self._close_silent)
+        """One for all: at the first deadline, or before it, where the connection that it was set for is gone."""
+        if self._cnxns and self._alarm is None:
+            delay_ms = max(0.0, next(iter(self._cnxns.values())) - self._now_ms())
+            self._alarm = self._reactor.callLater(delay_ms / 1000, self._ring)
 
-    def _close_silent(self) -> None:
+    def _ring(self) -> None:
         self._alarm = None
         now_ms = self._now_ms()
-        for cnxn, deadline_ms in list(self._cnxns.items()):
-            if deadline_ms <= now_ms:
-                self.service.count("sessionless_connections_expired")
-                log.info("closing connection of {peer}: it says nothing", peer=cnxn.peer)
-                cnxn.transport.abortConnection()
-                # Not looked at again while the transport is on its way out.
-                self._cnxns[cnxn] = now_ms + self._timeout_ms
+        late = [cnxn for cnxn, deadline_ms in self._cnxns.items() if deadline_ms <= now_ms]
+        for cnxn in late:
+            self.service.count("sessionless_connections_expired")
+            if count := self._silences.due(now_ms):
+                log.info(
+                    "closing client connection of {peer}: nothing whole came from it in {timeout:.0f} ms{more}",
+                    peer=cnxn.peer,
+                    timeout=self._timeout_ms,
+                    more=_others(count),
+                )
+            # Should the transport not end by being asked to, it is asked less kindly then.
+            self.answering(cnxn)
+            cnxn.expire()
         self._set_alarm()
 
     def _now_ms(self) -> float:
         now: float = self._reactor.seconds() * 1000
         return now
+
+
+def _others(count: int) -> str:
+    return f" (and {count - 1} more since the last such line)" if count > 1 else ""
+
+
+def java_host(host: str) -> str:
+    """An address as the words show it: IPv6 in brackets and without abbreviation."""
+    if ":" not in host:
+        return host
+    try:
+        groups = IPv6Address(host.partition("%")[0]).exploded.split(":")
+    except AddressValueError:
+        return f"[{host}]"
+    return f"[{':'.join(f'{int(group, 16):x}' for group in groups)}]"
