@@ -10,6 +10,7 @@ from typing import Any
 
 from puppet import Holding, Puppet
 from twisted.internet.protocol import Factory, Protocol
+from wiretap import Wire
 
 from zktw.sim.checkers import Checkers
 from zktw.sim.pipe import Pipe
@@ -19,12 +20,10 @@ from zktw.sim.world import DATA, ELECTION_PORT, QUORUM_PORT, World
 from zktw.storage.datadir import VERSION_DIRECTORY
 from zktw.storage.snapformat import encode_snapshot
 from zktw.terms.codes import PacketType
-from zktw.terms.limits import JUTE_MAXBUFFER
 from zktw.terms.vote import Notification, PeerState, Vote
 from zktw.terms.zxid import format_zxid
 from zktw.wire.effects import EpochAcked, PersistEpoch, PersistTree
-from zktw.wire.peers import PacketParser
-from zktw.wire.snapstream import SnapStreamParser, fresh_snapshot_body
+from zktw.wire.snapstream import fresh_snapshot_body
 from zktw.wire.votes import encode_notification
 
 # Every packet takes the same time, and so does every errand of a storage thread: order does not hang on chance.
@@ -71,7 +70,7 @@ class Scenario:
         self._told: dict[int, int] = {}
         self._heard: dict[int, int] = {}
         self._packets: list[tuple[str, str, str]] = []
-        self._parsers: dict[tuple[int, bool], _Wire] = {}
+        self._parsers: dict[tuple[int, bool], Wire] = {}
         self._openings: dict[tuple[str, str], bytes] = {}
 
     @property
@@ -378,33 +377,8 @@ class Scenario:
         if pipe.port == ELECTION_PORT and from_dialler:
             self._openings.setdefault((source, target), data)
         if pipe.port == QUORUM_PORT:
-            wire = self._parsers.setdefault((pipe.number, from_dialler), _Wire())
+            wire = self._parsers.setdefault((pipe.number, from_dialler), Wire())
             self._packets += [(source, target, text) for text in wire.feed(data)]
-
-
-class _Wire:
-    """One direction of a quorum connection, as text."""
-
-    def __init__(self) -> None:
-        self._parser = PacketParser(JUTE_MAXBUFFER)
-        self._tree: SnapStreamParser | None = None
-
-    def feed(self, data: bytes) -> Iterator[str]:
-        self._parser.stream.feed(data)
-        going = True
-        while going:
-            going = False
-            if self._tree is not None:
-                if self._tree.advance(self._parser.stream) is None:
-                    return
-                self._tree = None
-            for packet in self._parser.packets():
-                if packet.type != PacketType.PING:
-                    yield f"{packet.type.name} {format_zxid(packet.zxid)}"
-                if packet.type == PacketType.SNAP:
-                    self._tree = SnapStreamParser(JUTE_MAXBUFFER)
-                    going = True
-                    break
 
 
 def _sid(host: str) -> int:
