@@ -226,6 +226,16 @@ class TestSnapshots:
         assert start(datadir, epochs=False) == Recovered(0, 0, 0)
         assert files.list(DATA) == ["snapshot.0"]
 
+    @pytest.mark.parametrize("number", ["", "x", "0x5", "1_0", " 5", "-5", "8000000000000000", "\u0665"])
+    def test_a_name_without_a_number_is_none_of_ours(self, files: MemoryFiles, datadir: DataDir, number: str) -> None:
+        files.put(f"{DATA}/snapshot.{number}", with_node("/mine"))
+        assert start(datadir) == Recovered(0, 0, 0)
+        assert files.read(f"{DATA}/snapshot.{number}") == with_node("/mine")
+
+    def test_numbers_may_be_capital(self, files: MemoryFiles, datadir: DataDir) -> None:
+        files.put(f"{DATA}/snapshot.A00000000", FRESH)
+        assert start(datadir) == Recovered(0xA_0000_0000, 10, 10)
+
 
 class TestEpochs:
     @staticmethod

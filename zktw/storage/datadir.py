@@ -29,6 +29,8 @@ APACHE_SUFFIX = ".tmp"
 _LOG_HEADER_BYTES = 16
 _LOG_MAGIC = b"ZKLG"
 _EPOCH_MAX = 2**63 - 1
+_ZXID_MAX = 2**63 - 1
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 # An Apache server that waits for a snapshot on an empty directory writes the epoch of zxid -1.
 _APACHE_NO_EPOCH = "-1"
 
@@ -335,7 +337,9 @@ def _parent(path: str) -> str:
 
 def _zxid_of(name: str) -> int:
     """The number in a file's name, -1 where there is none."""
-    try:
-        return int(name.split(".")[1], 16)
-    except (IndexError, ValueError):
+    number = name.partition(".")[2].partition(".")[0]
+    # Python takes "0x5", "1_0" and " 5" for numbers as well; Apache would pass such a file by.
+    if not number or not _HEX_DIGITS.issuperset(number):
         return -1
+    zxid = int(number, 16)
+    return zxid if zxid <= _ZXID_MAX else -1
