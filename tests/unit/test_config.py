@@ -88,6 +88,11 @@ def test_a_standalone_server_needs_no_myid_and_no_limits() -> None:
         ("clientPort=2181\nserver.1=a:2888:3888;10.0.0.1:2181", ("10.0.0.1", 2181)),
         ("server.1=a:2888:3888;10.0.0.1:2182", ("10.0.0.1", 2182)),
         ("clientPort=0\nserver.1=a:2888:3888", ("", 0)),
+        ("clientPort=2181\nclientPortAddress=[::1]\nserver.1=a:2888:3888", ("::1", 2181)),
+        (
+            "clientPort=2181\nclientPortAddress=systemd:domain=INET6:name=zkq\nserver.1=a:2888:3888;2181",
+            ("systemd:domain=INET6:name=zkq", 2181),
+        ),
         # Another address may have the same port.
         ("clientPort=2888\nclientPortAddress=10.0.0.2\nserver.1=10.0.0.1:2888:3888", ("10.0.0.2", 2888)),
     ],
@@ -111,7 +116,15 @@ def test_several_addresses() -> None:
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("zoo.cfg.dynamic.100000000", 0x100000000), ("zoo.cfg.dynamic", 0), ("dyn", 0), ("dyn.", 0), ("dyn.1_0", 0)],
+    [
+        ("zoo.cfg.dynamic.100000000", 0x100000000),
+        ("zoo.cfg.dynamic", 0),
+        ("dyn", 0),
+        ("dyn.", 0),
+        ("dyn.1_0", 0),
+        ("dyn.7fffffffffffffff", 2**63 - 1),
+        ("dyn.8000000000000000", 0),
+    ],
 )
 def test_the_dynamic_file_and_its_version(name: str, version: int) -> None:
     config = load(f"{STANDALONE}{LIMITS}dynamicConfigFile=/{name}", None, "2", **{name: THREE})
@@ -280,6 +293,24 @@ def test_describe_an_ensemble() -> None:
         "warning: has meaning on a JVM only and is without effect: nio.numWorkerThreads",
         "warning: has no effect in this release: snapCount, ssl.keyStore.password",
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("", "*:2181"),
+        ("10.0.0.1", "10.0.0.1:2181"),
+        ("fe80::1", "[fe80::1]:2181"),
+        ("systemd:INET6:0", "2181, opened by systemd (systemd:INET6:0)"),
+    ],
+)
+def test_describe_the_client_port(address: str, shown: str) -> None:
+    text = describe(load(f"{STANDALONE}clientPortAddress={address}"))
+    assert f"client port: {shown}, at most 60 connections an address" in text.splitlines()
+
+
+def test_describe_a_server_without_a_client_port() -> None:
+    assert "client port: none" in describe(load("dataDir=/data")).splitlines()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

@@ -1,6 +1,6 @@
 """Wrong configurations and what is said of each. docs/configuration-errors.md shows the same table.
 
-`python tests/unit/test_config_errors.py` writes the page anew.
+`PYTHONPATH=. python tests/unit/test_config_errors.py` writes the page anew.
 """
 
 import sys
@@ -131,6 +131,11 @@ CASES = [
         "minSessionTimeout above the default of maxSessionTimeout",
         "minSessionTimeout=70000",
         "greater than maxSessionTimeout (60000): 70000",
+    ),
+    _alone(
+        "a socket of systemd that is none for clients",
+        "clientPortAddress=systemd:domain=UNIX:index=0",
+        "neither systemd:domain=INET6:name=NAME nor systemd:domain=INET6:index=N (INET where the socket is IPv4)",
     ),
     Case(
         "an address without its port",

@@ -132,6 +132,16 @@ def test_what_is_no_server_id(text: str) -> None:
         parse_sid(text)
 
 
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1_0", "0x1", "g", "\u0661", "f" * 5000, f"{2**63:x}"])
+def test_what_is_no_version(text: str) -> None:
+    with pytest.raises(ValueError, match="is no version"):
+        Ensemble.from_text(f"server.1=a:1:2\nversion={text}")
+
+
+def test_the_highest_version() -> None:
+    assert Ensemble.from_text("server.1=a:1:2\nversion=7FFFFFFFFFFFFFFF").version == 2**63 - 1
+
+
 def test_a_wrong_key_is_named_and_its_value_cut_in_the_reason() -> None:
     with pytest.raises(KeyedError) as caught:
         Ensemble.from_keys({"server.1": "a:1:2", "server.2": f"b:1:{'9' * 5000}"})

@@ -1,7 +1,9 @@
 """describe: what a configuration means, for --check."""
 
+from zktw.config.clientport import SYSTEMD
 from zktw.config.keys import PROPERTIES, Effect, effect_of
 from zktw.config.model import Config
+from zktw.quorum.ensemble import Address
 
 SECRET_ENDINGS = ("password", "secret", "superdigest")
 
@@ -15,13 +17,12 @@ def describe(config: Config) -> str:
         lines.append(f"quorums: {kind} of {len(config.ensemble.voters)} voters")
         init_ms, sync_ms = config.init_limit * config.tick_ms, config.sync_limit * config.tick_ms
         lines.append(f"patience: initLimit {init_ms} ms, syncLimit {sync_ms} ms")
-    port = "none" if config.client_port is None else f"{config.client_address or '*'}:{config.client_port}"
     words = "all" if config.four_letter_words is None else ", ".join(sorted(config.four_letter_words))
     purge = (
         f"every {config.purge_interval_hours} h, {config.purge_retain} kept" if config.purge_interval_hours else "off"
     )
     lines += [
-        f"client port: {port}, at most {config.max_client_cnxns or 'any number of'} connections an address",
+        f"client port: {_client_port(config)}",
         f"four-letter words: {words}",
         f"data: {config.data_dir}/version-2; log: {config.data_log_dir}/version-2",
         f"tick: {config.tick_ms} ms; sessions: {config.min_session_timeout_ms} to {config.max_session_timeout_ms} ms",
@@ -43,6 +44,15 @@ def describe(config: Config) -> str:
         lines += ["unknown, kept without effect:"] + [_setting(key, value) for key, value in config.unknown.items()]
     lines += [f"warning: {warning}" for warning in config.warnings]
     return "\n".join(lines)
+
+
+def _client_port(config: Config) -> str:
+    if config.client_port is None:
+        return "none"
+    address = str(Address(config.client_address or "*", config.client_port))
+    if config.client_address.startswith(SYSTEMD):
+        address = f"{config.client_port}, opened by systemd ({config.client_address})"
+    return f"{address}, at most {config.max_client_cnxns or 'any number of'} connections an address"
 
 
 def _setting(key: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from zktw.config.clientport import read_client_port
 from zktw.config.keys import FILE_KEYS, PROPERTIES, REFUSED, Effect, effect_of
 from zktw.config.members import Membership, read_membership
 from zktw.config.model import Config
@@ -9,7 +10,6 @@ from zktw.config.sources import MEMBER_KEYS, Read, flag_settings, plain_name, re
 from zktw.config.values import INT_MAX, Values
 from zktw.terms.limits import JUTE_MAXBUFFER
 
-ANY_ADDRESS = ("0.0.0.0", "::", "")
 RETAIN_MIN = 3
 EXTRA_MIN = 1024
 # Checked although nothing depends on them yet: a value that a later release would refuse is a mistake now.
@@ -51,7 +51,7 @@ def load_config(path: str, read: Read, environ: Mapping[str, str]) -> Config:
 def _build(values: Values, membership: Membership, data_dir: str) -> Config:
     tick_ms = values.number("tickTime", 3000, lowest=1)
     init_limit, sync_limit = _limits(values, membership)
-    client_port, client_address = _client_port(values, membership)
+    client_port, client_address = read_client_port(values, membership)
     min_session, max_session = _session_timeouts(values, tick_ms)
     jute_maxbuffer = values.java_number("jute.maxbuffer", JUTE_MAXBUFFER, lowest=1)
     read_only = values.flag("readonlymode.enabled", False)
@@ -130,27 +130,6 @@ def _limits(values: Values, membership: Membership) -> tuple[int, int]:
             if value == 0:
                 raise values.error(key, f"{key} is not set" if key not in values.settings else "must be at least 1")
     return init_limit, sync_limit
-
-
-def _client_port(values: Values, membership: Membership) -> tuple[int | None, str]:
-    port = values.port("clientPort")
-    address = values.text("clientPortAddress")
-    if port is None and address:
-        raise values.error("clientPortAddress", "clientPortAddress is set but clientPort is not")
-    own = membership.me.client_address if membership.me is not None else None
-    if own is not None:
-        if port is not None and (port != own.port or (address not in ANY_ADDRESS and address != own.host)):
-            raise values.error("clientPort", f"server.{membership.my_sid} says that the client port is {own}")
-        port, address = own.port, own.host
-    if port and membership.distributed and membership.me is not None:
-        on_all = values.flag("quorumListenOnAllIPs", False) or address in ANY_ADDRESS
-        for what, addresses in (
-            ("quorum", membership.me.quorum_addresses),
-            ("election", membership.me.election_addresses),
-        ):
-            if any(other.port == port and (on_all or other.host in (address, *ANY_ADDRESS)) for other in addresses):
-                raise values.error("clientPort", f"port clash: it is the {what} port of server.{membership.my_sid} too")
-    return port, "" if address in ("0.0.0.0", "") else address
 
 
 def _session_timeouts(values: Values, tick_ms: int) -> tuple[int, int]:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from zktw.config.sources import MEMBER_KEYS, read_keys
 from zktw.config.values import Values, cut
-from zktw.quorum.ensemble import DIGITS_MAX, Address, Ensemble, KeyedError, LearnerType, QuorumServer
+from zktw.quorum.ensemble import DIGITS_MAX, Address, Ensemble, KeyedError, LearnerType, QuorumServer, parse_version
 from zktw.terms.errors import ConfigError
 
 SID_EXTENDED_MAX = 254
-# A version is a zxid.
-VERSION_DIGITS_MAX = 16
 WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -93,8 +91,10 @@ def _read_dynamic(file: str, read: Callable[[str], str]) -> tuple[dict[str, str]
         if not key.startswith(MEMBER_KEYS):
             raise ConfigError("Unrecognised parameter", file=file, key=key, value=cut(value))
     suffix = file.rpartition(".")[2]
-    is_hex = 0 < len(suffix) <= VERSION_DIGITS_MAX and all(digit in "0123456789abcdefABCDEF" for digit in suffix)
-    return keys, int(suffix, 16) if is_hex else 0
+    try:
+        return keys, parse_version(suffix)
+    except ValueError:  # a name without a version
+        return keys, 0
 
 
 def _read_my_sid(values: Values, data_dir: str, read: Callable[[str], str]) -> int:

@@ -7,9 +7,11 @@ from enum import Enum
 from zktw.quorum.verifier import QuorumHierarchical, QuorumMaj, QuorumVerifier
 
 SID_MAX = 2**63 - 1
+VERSION_MAX = 2**63 - 1
 # Leading zeros are allowed, nonsense is not.
 DIGITS_MAX = 40
 SHOWN_MAX = 60
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class LearnerType(Enum):
@@ -114,7 +116,7 @@ class Ensemble:
         """Read what text() writes. Raises ValueError with the reason."""
         lines = dict(_split_line(line) for line in text.splitlines() if line.strip())
         version = lines.pop("version", "0")
-        return cls.from_keys(lines, version=int(version, 16))
+        return cls.from_keys(lines, version=parse_version(version))
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, str], *, version: int = 0, multi_address: bool = True) -> "Ensemble":
@@ -179,6 +181,14 @@ class KeyedError(ValueError):
 def parse_sid(text: str) -> int:
     """A server id: decimal, not negative."""
     return _parse_decimal(text, "server id", 0, SID_MAX)
+
+
+def parse_version(text: str) -> int:
+    """The version of a configuration: the zxid that brought it, in hex; it travels as a signed 64-bit number."""
+    short = 0 < len(text) <= DIGITS_MAX and all(digit in _HEX for digit in text)
+    if not short or int(text, 16) > VERSION_MAX:
+        raise ValueError(f"{_shown(text)} is no version (0 to {VERSION_MAX:x})")
+    return int(text, 16)
 
 
 def parse_port(text: str, *, lowest: int = 1) -> int:
