@@ -7,14 +7,16 @@ from collections import defaultdict
 
 from zktw.node.chronicle import RoleChange
 from zktw.sim.pipe import Pipe
-from zktw.sim.world import DATA, QUORUM_PORT, Moment, Server, World
+from zktw.sim.world import DATA, ELECTION_PORT, QUORUM_PORT, Moment, Server, World
 from zktw.storage.datadir import VERSION_DIRECTORY
 from zktw.terms.codes import PacketType
-from zktw.terms.limits import JUTE_MAXBUFFER
+from zktw.terms.limits import JUTE_MAXBUFFER, NOTIFICATION_BYTES_MAX
 from zktw.terms.vote import PeerState, Vote
 from zktw.terms.zxid import epoch_of, make_zxid
 from zktw.wire.effects import Elected, EpochAcked, RoundStarted
+from zktw.wire.framing import FrameSplitter
 from zktw.wire.peers import PacketParser, QuorumPacket, decode_i32, decode_learner_info
+from zktw.wire.votes import decode_notification
 
 
 class Checkers:
@@ -34,6 +36,9 @@ class Checkers:
         self._held: dict[int, tuple[int, int]] = {}
         self._epochs: dict[tuple[int, str], int] = defaultdict(int)
         self._first_votes: dict[tuple[int, int], Vote] = {}
+        self._frames: dict[tuple[int, bool], FrameSplitter] = {}
+        # By server and sender: who has told it, since it started, that he leads.
+        self._leading: dict[tuple[int, int], None] = {}
         # By server and round: the leader that it took on its word instead of by votes.
         self._joined: dict[tuple[int, int], int] = {}
         world.network.tap = self._on_bytes
@@ -71,6 +76,8 @@ class Checkers:
                 assert node is not None
                 assert node.peer is not None
                 self._held[moment.sid] = (node.peer.history.current_epoch, node.peer.history.last_zxid)
+            case "starts":
+                self._leading = {key: None for key in self._leading if key[0] != moment.sid}
             case "crashes" | "loses power":
                 self.check_d1(self._world.servers[moment.sid])
 
@@ -79,8 +86,8 @@ class Checkers:
         vote = elected.vote
         if elected.joined:
             self._joined[(sid, elected.round)] = vote.leader
-            if not self._terms[vote.leader] and vote.leader != sid:
-                self._fail(f"E2: {sid} joins {vote.leader}, which has never led")
+            if (sid, vote.leader) not in self._leading and vote.leader != sid:
+                self._fail(f"E2: {sid} joins {vote.leader}, which has never told it that it leads")
             return
         for elector in elected.electors:
             first = self._first_votes.get((elector, elected.round))
@@ -89,6 +96,20 @@ class Checkers:
                 self._fail(
                     f"E2: {sid} takes {vote} by the votes of {elected.electors}, but {elector} began with {first}"
                 )
+
+    def _on_election_bytes(self, pipe: Pipe, from_dialler: bool, data: bytes) -> None:
+        key = (pipe.number, from_dialler)
+        if key not in self._frames:
+            self._frames[key] = FrameSplitter(1, NOTIFICATION_BYTES_MAX)
+            if from_dialler:
+                return  # the opening, in a write of its own
+        sender, receiver = self._sids[pipe.dialler], self._sids[pipe.listener]
+        if not from_dialler:
+            sender, receiver = receiver, sender
+        for frame in self._frames[key].feed(data):
+            word = decode_notification(sender, frame)
+            if word.state == PeerState.LEADING and word.vote.leader == sender:
+                self._leading[(receiver, sender)] = None
 
     # -- the disks ---------------------------------------------------------------------------------------------------
 
@@ -109,6 +130,8 @@ class Checkers:
     # -- the quorum port ---------------------------------------------------------------------------------------------
 
     def _on_bytes(self, pipe: Pipe, from_dialler: bool, data: bytes) -> None:
+        if pipe.port == ELECTION_PORT:
+            self._on_election_bytes(pipe, from_dialler, data)
         if pipe.port != QUORUM_PORT:
             return
         key = (pipe.number, from_dialler)
