@@ -17,6 +17,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+# What Linux takes.
+KEEPALIVE_MAX_S = 32767
+USER_TIMEOUT_MAX_MS = 2**31 - 1
+
 
 class DialError(Exception):
     """No address could be reached. refused says that each one is there and has no process listening."""
@@ -148,9 +152,9 @@ def tune(transport: Any, *, nodelay: bool = True, keepalive: bool = False, user_
     handle = getattr(transport, "getHandle", lambda: None)()
     if handle is None or not user_timeout_ms:
         return
-    seconds = max(1, user_timeout_ms // 1000)
+    seconds = min(max(1, user_timeout_ms // 1000), KEEPALIVE_MAX_S)
     for name, value in (
-        ("TCP_USER_TIMEOUT", user_timeout_ms),
+        ("TCP_USER_TIMEOUT", min(user_timeout_ms, USER_TIMEOUT_MAX_MS)),
         ("TCP_KEEPIDLE", seconds),
         ("TCP_KEEPINTVL", seconds),
         ("TCP_KEEPCNT", 2),
