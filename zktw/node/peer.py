@@ -65,8 +65,7 @@ class QuorumPeer:
         self._fruitless = 0
         self._changes: deque[tuple[int, PeerEvent, str, Elected | None]] = deque()
         self._running = False
-        members = self._ensemble.members
-        me = members[config.my_sid]
+        me = self._ensemble.members[config.my_sid]
         self._election = FastLeaderElection(
             config.my_sid,
             self._ensemble,
@@ -75,26 +74,14 @@ class QuorumPeer:
             adopts_config=config.reconfig_enabled,
         )
         self._elections = Driver(clock, self._election, self._carry_out)
-        sync_ms = config.sync_limit * config.tick_ms
-        self._manager = QuorumCnxManager(
-            reactor,
-            config.my_sid,
-            {sid: _election_addresses(members[sid]) for sid in self._ensemble.voters},
-            {sid: _election_addresses(members[sid]) for sid in self._ensemble.observers},
-            self,
-            multi_address=config.multi_address,
-            connect_timeout_ms=config.connect_timeout_ms,
-            opening_timeout_ms=config.quorum_connect_timeout_ms if config.quorum_connect_timeout_ms > 0 else sync_ms,
-            keepalive=config.tcp_keepalive,
-            user_timeout_ms=sync_ms,
-        )
+        self._manager = self._make_manager(reactor)
         self._election_listener = Listener(
             reactor, "election", self._bindings(_election_addresses(me)), self._manager.factory
         )
         quorum_port = QuorumPort(
             min(config.jute_maxbuffer + config.jute_extra, 2**31 - 1),
             nodelay=config.leader_nodelay,
-            user_timeout_ms=sync_ms,
+            user_timeout_ms=config.sync_limit * config.tick_ms,
         )
         quorum_addresses = [(address.host, address.port) for address in me.quorum_addresses]
         self._quorum_listener = Listener(reactor, "quorum", self._bindings(quorum_addresses), quorum_port)
@@ -115,6 +102,22 @@ class QuorumPeer:
             elections=self._elections,
             end=self._end,
             fail=fail,
+        )
+
+    def _make_manager(self, reactor: Any) -> QuorumCnxManager:
+        config, members = self._config, self._ensemble.members
+        sync_ms = config.sync_limit * config.tick_ms
+        return QuorumCnxManager(
+            reactor,
+            config.my_sid,
+            {sid: _election_addresses(members[sid]) for sid in self._ensemble.voters},
+            {sid: _election_addresses(members[sid]) for sid in self._ensemble.observers},
+            self,
+            multi_address=config.multi_address,
+            connect_timeout_ms=config.connect_timeout_ms,
+            opening_timeout_ms=config.quorum_connect_timeout_ms if config.quorum_connect_timeout_ms > 0 else sync_ms,
+            keepalive=config.tcp_keepalive,
+            user_timeout_ms=sync_ms,
         )
 
     @property
