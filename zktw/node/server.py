@@ -7,10 +7,13 @@ from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, Connecti
 from zktw.admin.stats import ServerStats
 from zktw.config import Config
 from zktw.net.clientcnxn import ClientCnxnFactory
-from zktw.node.chronicle import Chronicle
+from zktw.node.chronicle import Chronicle, Happening
 from zktw.node.clock import Clock, format_date, wall_ms
 from zktw.node.host import descriptors, environment
+from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState
+from zktw.wire.effects import EpochAgreed, Send
+from zktw.wire.peers import QuorumPacket
 from zktw.zab.leader import Leader
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.office import History
@@ -49,6 +52,8 @@ class ZooKeeperServer:
         self._leader_core: Leader | None = None
         self._sizes = (0, 0)
         self._lost_ms: float | None = None
+        self._epoch_agreed_ms: float | None = None
+        chronicle.listen(self._on_happening)
 
     # -- what the roles say ------------------------------------------------------------------------------------------
 
@@ -72,6 +77,9 @@ class ZooKeeperServer:
         self._epoch, self._leader = epoch, leader
         self._begin_serving()
         self._note_election()
+        if self._epoch_agreed_ms is not None:
+            kind = "observer" if self._state == PeerState.OBSERVING else "follower"
+            self.stats.add(f"{kind}_sync_time", int(self._clock.now_ms() - self._epoch_agreed_ms))
 
     def lead(self, epoch: int, core: Leader) -> None:
         """A quorum holds our history."""
@@ -86,6 +94,15 @@ class ZooKeeperServer:
         self._serving_since_ms = None
         self._read_only = False
         self._leader_core = None
+
+    def _on_happening(self, now_ms: float, happening: Happening) -> None:
+        match happening:
+            case EpochAgreed():
+                self._epoch_agreed_ms = now_ms
+            case Send(_, QuorumPacket(type=PacketType.DIFF)):
+                self.stats.count("diff_count")
+            case Send(_, QuorumPacket(type=PacketType.SNAP)):
+                self.stats.count("snap_count")
 
     def on_sizes(self, sizes: tuple[int, int]) -> None:
         """The directories' sizes, as they are now."""
@@ -105,7 +122,8 @@ class ZooKeeperServer:
             self.stats.add("unavailable_time", int(now_ms - since_ms))
             if self._leader_core is not None:
                 self.stats.add("leader_unavailable_time", int(now_ms - since_ms))
-        if election is not None and election.decided_ms is not None:
+        if election is not None and election.decided_ms is not None and self._state != PeerState.OBSERVING:
+            # An observer does not elect: it learns of the outcome.
             self.stats.add("election_time", int(election.decided_ms - election.noticed_ms))
         self._lost_ms = None
 
