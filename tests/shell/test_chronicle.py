@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock as TwistedClock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from zktw.node.chronicle import Chronicle, Connected, Happening, RoleChange
 from zktw.node.clock import Clock
@@ -14,16 +15,23 @@ from zktw.terms.vote import PeerState, Vote
 from zktw.wire.effects import Elected, EpochAgreed, LeaderLost, RoundStarted, Serving, Synchronised, VoteChanged
 
 
+@implementer(ILogObserver)
+class Lines:
+    """Keeps what is logged, as text."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.found.append(formatEvent(event))
+
+
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    found: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        found.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
+    observer = Lines()
+    globalLogPublisher.addObserver(observer)
+    yield observer.found
+    globalLogPublisher.removeObserver(observer)
 
 
 def made() -> tuple[Chronicle, Any]:

@@ -1,6 +1,5 @@
 """Driver and Alarm: effects in their order, never nested; one alarm, where the core wants it."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -81,12 +80,3 @@ def test_the_alarm_follows_the_core_s_deadline() -> None:
     assert core.rang[0] >= 20
     assert done == [effect(99)]
     assert reactor.getDelayedCalls() == []
-
-
-def test_a_clock_that_reads_a_rounding_error_less_is_no_endless_loop() -> None:
-    driver, core, reactor = made(lambda _: None)
-    reactor.advance(0.1 + 0.2)
-    core.deadline_ms = math.nextafter(reactor.seconds() * 1000, math.inf)
-    driver.do([])
-    reactor.advance(0)
-    assert len(core.rang) == 1
