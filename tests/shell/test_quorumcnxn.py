@@ -42,8 +42,11 @@ class Transport(StringTransport):
         pass
 
 
-def join(protocol: Any, transport: Transport) -> None:
+def transport_of(protocol: Any) -> Transport:
+    make: Callable[[], Transport] = Transport
+    transport = make()
     protocol.makeConnection(transport)
+    return transport
 
 
 class Learner:
@@ -53,8 +56,7 @@ class Learner:
         self.told: list[object] = []
         self.cnxn = LearnerCnxn(JUTE_MAXBUFFER, lambda: SnapStreamParser(JUTE_MAXBUFFER), lambda _: None)
         self.cnxn.events = self
-        self.transport = Transport()
-        join(self.cnxn, self.transport)
+        self.transport = transport_of(self.cnxn)
 
     def on_packet(self, packet: QuorumPacket) -> None:
         self.told.append(packet)
@@ -85,9 +87,8 @@ class Leader:
 
 
 def connect(port: QuorumPort) -> tuple[LearnerHandlerCnxn, Transport]:
-    cnxn, transport = port.buildProtocol(None), Transport()
-    join(cnxn, transport)
-    return cnxn, transport
+    cnxn = port.buildProtocol(None)
+    return cnxn, transport_of(cnxn)
 
 
 def in_pieces(data: bytes, cuts: list[int], feed: Callable[[bytes], None]) -> None:
