@@ -70,7 +70,7 @@ def run_seed(seed: int, shape: Shape, *, with_story: bool = False) -> Outcome:
         plan.stop()
         world.heal()
         began_ms = world.now_ms
-        if not world.run_until(world.settled, limit_ms=PROGRESS_MS) and not world.broken:
+        if not world.run_until(lambda: world.complete and world.settled(), limit_ms=PROGRESS_MS) and not world.broken:
             roles = {sid: (server.state and server.state.name, server.serving) for sid, server in world.servers.items()}
             world.broken = f"no progress in {PROGRESS_MS} ms after healing: {roles}"
         outcome.healed_ms = world.now_ms - began_ms

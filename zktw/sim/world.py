@@ -20,6 +20,7 @@ CLIENT_PORT, QUORUM_PORT, ELECTION_PORT = 2181, 2888, 3888
 DATA = "/data"
 TICK_MS = 500
 SYNC_S = (0.0005, 0.004)
+RESTART_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class World:
         self.slow_disk_s = 0.0
         # The first invariant that did not hold; servers catch exceptions, so it cannot just be raised.
         self.broken = ""
+        # From then on a process that ends (a stop may be under way) is started again.
+        self._healed = False
         self._names = {} if names is None else names
         self._faults: dict[str, int] = {}
         self.servers: dict[int, Server] = {}
@@ -181,6 +184,8 @@ class World:
         if process.alive:
             process.alive = False
             self.network.process_died(process)
+            if self._healed:
+                self.schedule.after(RESTART_S, None, self.start, server.sid)
 
     def crash(self, sid: int, *, power: bool = False) -> None:
         """The process dies. Without power, so does what it had not synced, and nobody is told."""
@@ -215,8 +220,15 @@ class World:
         if server.node is None or server.process is None or not server.process.alive or not server.node.running:
             return
         self.tell(sid, "is told to stop")
-        process = server.process
-        server.node.stopService().addBoth(lambda _: self._end(server, process))
+        if server.process.paused:
+            # It takes the signal when it goes on.
+            self.schedule.after(0.0, server.process, self._terminate, server, server.node, server.process)
+        else:
+            self._terminate(server, server.node, server.process)
+
+    def _terminate(self, server: Server, node: Node, process: Process) -> None:
+        if node.running:
+            node.stopService().addBoth(lambda _: self._end(server, process))
 
     def pause(self, sid: int) -> None:
         """SIGSTOP."""
@@ -235,6 +247,7 @@ class World:
     def heal(self) -> None:
         """All links good, all disks fast and with room, all servers running."""
         self.tell(0, "heals")
+        self._healed = True
         self.network.heal()
         self.slow_disk_s = 0.0
         for server in self.servers.values():
@@ -268,6 +281,11 @@ class World:
                 going = False
             except SimCrash:
                 pass  # crash() has done all there is to do
+
+    @property
+    def complete(self) -> bool:
+        """Whether every server lives."""
+        return all(server.alive for server in self.servers.values())
 
     def settled(self) -> bool:
         """Whether one leader serves and every other living server serves under it."""
