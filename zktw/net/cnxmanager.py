@@ -25,6 +25,8 @@ REDIAL_HURRIED_MS = 100
 REDIAL_SETTLED_MS = 1000
 # A greater sid closes what we dialled and dials back; if that does not come, we knock again.
 DIAL_BACK_WAIT_MS = 1000
+# A port that is just being closed, its process being dead, hangs up instead of refusing: look again soon.
+HUNG_UP_MS = 20
 
 
 class ElectionEvents(Protocol):
@@ -100,6 +102,8 @@ class QuorumCnxManager:
         self._peers |= {sid: _Peer(sid, addresses, False) for sid, addresses in others.items() if sid != my_sid}
         # Accepted connections that have not said who they are, each with the alarm that ends it.
         self._strangers: dict[ElectionCnxn, Any] = {}
+        # Connections by which we have knocked at a greater sid, until it closes them.
+        self._knocks: dict[ElectionCnxn, _Peer] = {}
         self._configured = len(self._peers)
         self._nameless = 0
         self._hurried = True
@@ -121,8 +125,8 @@ class QuorumCnxManager:
             peer.quiet()
             if peer.cnxn is not None:
                 peer.cnxn.abort()
-        for stranger in list(self._strangers):
-            stranger.abort()
+        for other in [*self._strangers, *self._knocks]:
+            other.abort()
 
     def hurry(self, hurried: bool) -> None:
         """Whether we look for a leader: then whoever is not connected is dialled now, and often."""
@@ -150,6 +154,9 @@ class QuorumCnxManager:
         if not self._running or peer.dial is not None or not peer.addresses:
             return
         peer.quiet()
+        for knock in [cnxn for cnxn, other in self._knocks.items() if other is peer]:
+            del self._knocks[knock]
+            knock.abort()
         dial = Dial(self._reactor, peer.addresses, self._dialled, self._connect_timeout_ms)
         peer.dial = dial
         dial.done.addCallbacks(
@@ -164,9 +171,12 @@ class QuorumCnxManager:
         if peer.dial is dial:
             peer.dial = None
         if peer.sid > self.my_sid or not self._running:
-            # The smaller sid only knocks: the other end dials back.
-            protocol.close()
-            self._redial_in(peer, DIAL_BACK_WAIT_MS)
+            # The smaller sid only knocks: the other end closes and dials back.
+            if self._running:
+                self._knocks[protocol] = peer
+                self._redial_in(peer, DIAL_BACK_WAIT_MS)
+            else:
+                protocol.abort()
             return
         peer.said = ""
         self._adopt(peer, protocol)
@@ -182,7 +192,9 @@ class QuorumCnxManager:
             peer.said = reason
             log.info("cannot reach server {sid} for election: {reason}", sid=peer.sid, reason=reason)
         if peer.wanted:
-            self._redial_in(peer, REDIAL_HURRIED_MS if self._hurried else REDIAL_SETTLED_MS)
+            hung_up = isinstance(failure.value, DialError) and failure.value.reset
+            pace_ms = REDIAL_HURRIED_MS if self._hurried else REDIAL_SETTLED_MS
+            self._redial_in(peer, HUNG_UP_MS if hung_up else pace_ms)
         if refused:
             self._events.on_refused(peer.sid)
 
@@ -278,6 +290,9 @@ class QuorumCnxManager:
     def on_lost(self, cnxn: ElectionCnxn, reason: str) -> None:
         """A connection ended: dial again at once, which tells a server that is gone from one that has hung up."""
         self._forget_stranger(cnxn)
+        knocked = self._knocks.pop(cnxn, None)
+        if knocked is not None and knocked.dial is None:
+            self._redial_in(knocked, HUNG_UP_MS)
         peer = None if cnxn.sid is None else self._peers.get(cnxn.sid)
         if peer is None or peer.cnxn is not cnxn:
             return

@@ -4,6 +4,7 @@ Names are looked up off the reactor at each attempt, so that a changed address i
 server delays nobody else (bug 2930).
 """
 
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress, IHostResolution, IProtocol, IResolutionReceiver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -23,11 +24,16 @@ USER_TIMEOUT_MAX_MS = 2**31 - 1
 
 
 class DialError(Exception):
-    """No address could be reached. refused says that each one is there and has no process listening."""
+    """No address could be reached.
 
-    def __init__(self, reason: str, refused: bool) -> None:
+    refused says that each one is there and has no process listening; reset, that one hung up before it had answered, as
+    a port does that is just being closed.
+    """
+
+    def __init__(self, reason: str, refused: bool, reset: bool = False) -> None:
         super().__init__(reason)
         self.refused = refused
+        self.reset = reset
 
 
 def is_literal(host: str) -> bool:
@@ -72,6 +78,7 @@ class Dial:
         self._pending: dict[int, Deferred[IProtocol] | None] = {}
         self._failures: list[str] = []
         self._refused = True
+        self._reset = False
         self._next = 0
         self._ended = False
         # Counted down when every name was asked for, so that a quick refusal does not end the attempt too soon.
@@ -132,13 +139,15 @@ class Dial:
             return
         if not isinstance(failure.value, ConnectionRefusedError):
             self._refused = False
+        if isinstance(failure.value, ConnectError) and failure.value.osError == errno.ECONNRESET:
+            self._reset = True
         self._failures.append(f"{where}: {failure.getErrorMessage()}")
         self._check()
 
     def _check(self) -> None:
         if not self._ended and not self._asking and not self._pending:
             self._ended = True
-            self.done.errback(DialError("; ".join(self._failures), self._refused and bool(self._failures)))
+            self.done.errback(DialError("; ".join(self._failures), self._refused and bool(self._failures), self._reset))
 
 
 def tune(transport: Any, *, nodelay: bool = True, keepalive: bool = False, user_timeout_ms: int = 0) -> None:
