@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def is_closed_by(port: int, data: bytes) -> bool:
     return True
 
 
+def has_logged_since(node: Node, lines: int) -> bool:
+    return len(node.log_text().splitlines()) > lines
+
+
 def epochs(ensemble: Ensemble) -> list[str]:
     return [re.findall(r"^Epoch: .*$", node.ask("srvr"), re.M)[0] for node in ensemble.nodes]
 
@@ -80,7 +85,7 @@ def test_nobody_else_notices() -> None:
                 for name, data in kinds.items():
                     lines = len(node.log_text().splitlines())
                     assert is_closed_by(port, data), f"{name} is not closed"
-                    wait_until(f"a line about {name}", lambda node=node, lines=lines: len(node.log_text().splitlines()) > lines, 5)
+                    wait_until(f"a line about {name}", partial(has_logged_since, node, lines), 5)
         assert epochs(ensemble) == before
         assert [node.mode() for node in ensemble.nodes].count("leader") == 1
         for node in ensemble.nodes:
