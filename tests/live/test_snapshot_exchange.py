@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ensemble import Ensemble, Node, missing, wait_until
+from kazoo.client import KazooClient
 
 from zktw.storage.datadir import DataDir, Recovered
 from zktw.storage.files import RealFiles
@@ -91,12 +92,11 @@ def test_ours_starts_on_an_empty_apache_server_s_directory() -> None:
 
 
 def test_ours_refuses_the_directory_of_an_apache_server_with_data() -> None:
-    kazoo = pytest.importorskip("kazoo.client")
     with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
         apache, ours = ensemble.nodes
         ensemble.start(apache)
         ensemble.wait_serving(apache)
-        client = kazoo.KazooClient(hosts=f"127.0.0.1:{apache.client_port}")
+        client = KazooClient(hosts=f"127.0.0.1:{apache.client_port}")
         client.start(30)
         client.create("/kept", b"x")
         client.stop()

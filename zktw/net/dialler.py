@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError
@@ -53,7 +54,8 @@ class _Resolution:
         pass
 
     def addressResolved(self, address: IAddress) -> None:
-        host: str = address.host  # type: ignore[attr-defined]  # IPv4Address and IPv6Address; IAddress has no fields
+        assert isinstance(address, IPv4Address | IPv6Address)
+        host = address.host
         if host not in self._hosts:
             self._hosts.append(host)
 
@@ -125,10 +127,10 @@ class Dial:
             self._connected, self._failed, callbackArgs=(number,), errbackArgs=(number, f"{host}:{port}")
         )
 
-    def _connected(self, protocol: IProtocol, number: int) -> None:
+    def _connected(self, protocol: Any, number: int) -> None:
         self._pending.pop(number, None)
         if self._ended:
-            protocol.transport.abortConnection()  # type: ignore[attr-defined]  # IProtocol does not name transport
+            protocol.transport.abortConnection()
             return
         self.cancel()
         self.done.callback(protocol)

@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.logger import Logger
@@ -27,8 +27,8 @@ class Options(usage.Options):
 
     synopsis = "[-c FILE] [--check]"
     longdesc = "A ZooKeeper server. Its configuration is Apache ZooKeeper's zoo.cfg."
-    optParameters = [["config", "c", "zoo.cfg", "The configuration file."]]  # noqa: RUF012  # Twisted's way
-    optFlags = [["check", None, "Read the configuration, say what it means, and exit."]]  # noqa: RUF012
+    optParameters: ClassVar = [["config", "c", "zoo.cfg", "The configuration file."]]
+    optFlags: ClassVar = [["check", None, "Read the configuration, say what it means, and exit."]]
 
     def opt_version(self) -> None:
         """Show the version and exit."""
@@ -56,7 +56,9 @@ def _leave_out_tls() -> None:
     Twisted's reactors import pyOpenSSL if they can and do without if they can't: 10 MB of memory and 60 ms of a start.
     twistd reads these options before it makes its reactor; where pyOpenSSL is loaded already, it stays.
     """
-    sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]  # None is how an import is forbidden
+    # None is how Python is told that an import fails.
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("OpenSSL", None)
 
 
 def _read(path: str) -> str:

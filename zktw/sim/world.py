@@ -116,7 +116,9 @@ class World:
                 *quorum_lines,
                 *lines,
             ]
-        self.verifier: QuorumVerifier = self._load(self.servers[1]).ensemble.verifier()  # type: ignore[union-attr]
+        ensemble = self._load(self.servers[1]).ensemble
+        assert ensemble is not None
+        self.verifier: QuorumVerifier = ensemble.verifier()
         if start:
             for server in self.servers.values():
                 # Not all at the same moment.
