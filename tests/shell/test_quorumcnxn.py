@@ -181,3 +181,15 @@ def test_garbage_ends_one_learner_and_no_other() -> None:
     assert transport.aborted
     assert not other.aborted
     assert leader.told[2:] == [("lost", bad.number, None), ("packet", good.number, PacketType.PING)]
+
+
+def test_a_port_that_stays_open_while_another_leads_keeps_nobody() -> None:
+    """A port below 1024 can't be closed and bound again without privileges."""
+    port, leader = QuorumPort(JUTE_MAXBUFFER), Leader()
+    port.drop()
+    assert connect(port)[1].aborted
+    port.hold()
+    held, transport = connect(port)
+    assert not transport.aborted
+    port.lead(leader)
+    assert leader.told == [("learner", held.number, None)]

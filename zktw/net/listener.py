@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 log = Logger()
 
 BIND_PAUSE_MS = 1000
+# Ports below this need privileges, which twistd sheds after privilegedStartService.
+UNPRIVILEGED_PORT_MIN = 1024
 
 
 def endpoint_for(reactor: Any, host: str, port: int, backlog: int = -1) -> Any:
@@ -48,14 +50,9 @@ class Listener:
         self._closing: Deferred[Any] = succeed(None)
 
     @property
-    def is_open(self) -> bool:
-        """Whether the ports are bound."""
-        return bool(self._ports)
-
-    @property
-    def ports(self) -> list[IListeningPort]:
-        """The bound ports."""
-        return list(self._ports)
+    def needs_privileges(self) -> bool:
+        """Whether a port is so low that it can't be bound again once privileges are shed."""
+        return any(0 < port < UNPRIVILEGED_PORT_MIN for _, port in self._addresses)
 
     def bind(self) -> None:
         """Bind now, once; raises CannotListenError, which names the address. Nothing if bound already."""

@@ -175,6 +175,7 @@ class QuorumPort(Factory):
         self._user_timeout_ms = user_timeout_ms
         self._held: dict[int, LearnerHandlerCnxn] = {}
         self._leader: LeaderEvents | None = None
+        self._refusing = False
         self._next = 1
 
     def buildProtocol(self, addr: Any) -> LearnerHandlerCnxn:
@@ -187,6 +188,8 @@ class QuorumPort(Factory):
         tune(cnxn.transport, nodelay=self._nodelay, keepalive=True, user_timeout_ms=self._user_timeout_ms)
         if self._leader is not None:
             self._hand_over(cnxn, self._leader)
+        elif self._refusing:
+            cnxn.abort()
         elif len(self._held) < EARLY_LEARNERS_MAX:
             cnxn.transport.pauseProducing()
             self._held[cnxn.number] = cnxn
@@ -201,6 +204,7 @@ class QuorumPort(Factory):
     def lead(self, events: LeaderEvents) -> None:
         """We lead: the learners that wait, and those to come, are for this role."""
         self._leader = events
+        self._refusing = False
         held, self._held = self._held, {}
         for cnxn in held.values():
             cnxn.transport.resumeProducing()
@@ -209,10 +213,12 @@ class QuorumPort(Factory):
     def hold(self) -> None:
         """No election is decided any more: hold those to come."""
         self._leader = None
+        self._refusing = False
 
     def drop(self) -> None:
-        """Another server leads: close what was held."""
+        """Another server leads: close what was held, and whoever still comes."""
         self._leader = None
+        self._refusing = True
         held, self._held = self._held, {}
         for cnxn in held.values():
             cnxn.abort()

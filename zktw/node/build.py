@@ -23,8 +23,6 @@ from zktw.zab.office import History
 
 log = Logger()
 
-# Ports below this need privileges, which twistd sheds after privilegedStartService.
-UNPRIVILEGED_PORT_MIN = 1024
 HOUR_MS = 3_600_000
 
 
@@ -79,14 +77,10 @@ class Node(Service):
     def privilegedStartService(self) -> None:
         """Bind the low ports, as long as that is allowed."""
         Service.privilegedStartService(self)
-        if any(0 < port < UNPRIVILEGED_PORT_MIN for _, port in _client_bindings(self.config)):
+        if self._client_listener.needs_privileges:
             self._client_listener.bind()
-        ensemble = self.config.ensemble
-        if self.peer is not None and ensemble is not None:
-            me = ensemble.members[self.config.my_sid]
-            addresses = [*me.quorum_addresses, *me.election_addresses]
-            if any(address.port < UNPRIVILEGED_PORT_MIN for address in addresses):
-                self.peer.bind()
+        if self.peer is not None:
+            self.peer.bind()
 
     def startService(self) -> None:
         """Read what is on disk, then open the ports. No thread is started before this, since twistd forks."""

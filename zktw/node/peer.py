@@ -131,9 +131,10 @@ class QuorumPeer:
         return self._means.history
 
     def bind(self) -> None:
-        """Bind the election and quorum ports now, while there are privileges for low ports."""
-        self._election_listener.bind()
-        if not self._config.is_observer:
+        """Bind the low ports among the election and quorum ports now, while there are privileges for them."""
+        if self._election_listener.needs_privileges:
+            self._election_listener.bind()
+        if self._quorum_listener.needs_privileges and not self._config.is_observer:
             self._quorum_listener.bind()
 
     def start(self, history: History) -> Deferred[None]:

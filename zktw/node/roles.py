@@ -120,7 +120,9 @@ class FollowingRole:
 
     def start(self) -> None:
         self._means.quorum_port.drop()
-        self._means.quorum_listener.close()
+        # Refusing is better than accepting for nothing; but a low port could not be bound again.
+        if not self._means.quorum_listener.needs_privileges:
+            self._means.quorum_listener.close()
         self._dial()
 
     def stop(self) -> Deferred[Any]:
