@@ -25,7 +25,8 @@ class Checkers:
     def __init__(self, world: World) -> None:
         self.packets = 0
         self.elections = 0
-        self.established: dict[int, int] = {}
+        # By epoch: the leader that established it, and the number of its term of office.
+        self.established: dict[int, tuple[int, int]] = {}
         self._world = world
         self._parsers: dict[tuple[int, bool], PacketParser | None] = {}
         self._sids = {server.host: sid for sid, server in world.servers.items()}
@@ -54,6 +55,8 @@ class Checkers:
     def _on_moment(self, moment: Moment) -> None:
         match moment.what:
             case RoundStarted(round_, vote):
+                if vote.leader == moment.sid:
+                    self.check_vote(self._world.servers[moment.sid], vote)
                 # A server that has crashed may come to the same round again, with another vote.
                 key = (moment.sid, round_)
                 self._first_votes[key] = min(vote, self._first_votes.get(key, vote))
@@ -126,6 +129,21 @@ class Checkers:
             if epoch < self._epochs[(server.sid, name)]:
                 self._fail(f"D2: {name} of server {server.sid} went back to {epoch} on disk")
             self._epochs[(server.sid, name)] = epoch
+
+    def check_vote(self, server: Server, vote: Vote) -> None:
+        """D1, second half: before a server votes, its currentEpoch has caught up with its history, all of it on disk.
+
+        Between the history that a new leader sends and the epoch it belongs to, a crash may leave the one without the
+        other; whoever voted then would stand for an epoch that it no longer knows after the next crash.
+        """
+        directory = f"{DATA}/{VERSION_DIRECTORY}"
+        current = self._durable_epoch(server, "currentEpoch")
+        for name in server.disk.durable_names(directory):
+            kind, _, zxid = name.partition(".")
+            if kind == "snapshot" and not zxid.endswith(".tmp") and epoch_of(int(zxid, 16)) > current:
+                self._fail(f"D1: server {server.sid} votes with {name} above currentEpoch {current} on disk")
+        if vote.peer_epoch != current:
+            self._fail(f"D2: server {server.sid} votes for {vote} with currentEpoch {current} on disk")
 
     # -- the quorum port ---------------------------------------------------------------------------------------------
 
@@ -236,9 +254,12 @@ class Checkers:
         durable = self._durable_epoch(leader, "currentEpoch")
         if durable != epoch:
             self._fail(f"D2: leader {leader.sid} sends NEWLEADER {epoch} with currentEpoch {durable} on disk")
-        first = self.established.setdefault(epoch, leader.sid)
-        if first != leader.sid:
-            self._fail(f"L2: epoch {epoch} has the leaders {first} and {leader.sid}")
+        office = (leader.sid, self._terms[leader.sid])
+        first = self.established.setdefault(epoch, office)
+        if first[0] != leader.sid:
+            self._fail(f"L2: epoch {epoch} has the leaders {first[0]} and {leader.sid}")
+        elif first != office:
+            self._fail(f"L2: leader {leader.sid} establishes epoch {epoch} in two terms of office")
 
 
 class _Learner:

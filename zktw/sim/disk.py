@@ -130,6 +130,11 @@ class SimDisk:
         inode = self._durable_names.get(path)
         return None if inode is None else inode.durable
 
+    def durable_names(self, directory: str) -> tuple[str, ...]:
+        """The names in a directory that the worst crash at this moment would leave, in order."""
+        prefix = directory.rstrip("/") + "/"
+        return tuple(sorted(path[len(prefix) :] for path in self._durable_names if path.startswith(prefix)))
+
     def lose_power(self) -> None:
         """Forget what was not synced: of the names changed the first few are kept, of contents a part."""
         kept = self._random.randint(0, len(self._changes))

@@ -1,6 +1,7 @@
 """One seed from start to verdict: chaos under the checkers, then healing, then progress in bounded time."""
 
 from dataclasses import dataclass, field
+from traceback import extract_tb
 
 from zktw.sim.checkers import Checkers
 from zktw.sim.faults import FaultPlan, Faults
@@ -60,7 +61,7 @@ class Outcome:
 
 
 def run_seed(seed: int, shape: Shape, *, with_story: bool = False) -> Outcome:
-    """Run one seed. Anything that the servers raise is a finding too."""
+    """Run one seed. What the servers or the simulator itself raise is a finding too, and is told as one."""
     outcome = Outcome(seed)
     world = World(seed, voters=shape.voters, observers=shape.observers, quorum_lines=shape.quorum_lines)
     checkers = Checkers(world)
@@ -75,8 +76,9 @@ def run_seed(seed: int, shape: Shape, *, with_story: bool = False) -> Outcome:
             world.broken = f"no progress in {PROGRESS_MS} ms after healing: {roles}"
         outcome.healed_ms = world.now_ms - began_ms
     except Exception as error:
-        world.broken = f"{type(error).__name__}: {error}"
-        raise
+        where = extract_tb(error.__traceback__)[-1]
+        world.broken = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+        world.tell(0, world.broken)
     outcome.violation = world.broken
     outcome.simulated_ms = world.now_ms
     outcome.elections = checkers.elections

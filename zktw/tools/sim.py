@@ -1,8 +1,8 @@
 """zktw sim: elections of whole ensembles in one process, under seeds. One seed tells its story; a range is checked."""
 
 import argparse
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import Pool
 from typing import Any
 
@@ -16,6 +16,9 @@ zktw sim --seed 7 --servers 5 --observers 1 --seconds 60
 zktw sim --seeds 1..10000 --jobs 2    many runs of 3 to 7 servers; stories of failing ones only
 """
 
+# A day: the story of a run is kept in memory.
+SECONDS_MAX = 86_400
+
 
 def add_parser(commands: Any) -> None:
     """The subcommand's options."""
@@ -26,14 +29,14 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=int, default=1, help="run this seed and tell its story (default 1)")
+    which.add_argument("--seed", type=int, help="run this seed and tell its story (default 1)")
     which.add_argument("--seeds", type=_range, metavar="A..B", help="run the seeds A to B and sum up")
-    parser.add_argument("--servers", type=int, help="voting servers (default: by the seed, 3 to 7)")
-    parser.add_argument("--observers", type=int, help="observers (default: by the seed, 0 to 2)")
+    parser.add_argument("--servers", type=_at_least(2), help="voting servers (default: by the seed, 3 to 7)")
+    parser.add_argument("--observers", type=_at_least(0), help="observers (default: by the seed, 0 to 2)")
     parser.add_argument("--hierarchical", action="store_true", help="quorums by groups of three")
-    parser.add_argument("--seconds", type=float, default=15.0, help="simulated seconds of faults (default 15)")
+    parser.add_argument("--seconds", type=_seconds, default=15.0, help="simulated seconds of faults (default 15)")
     parser.add_argument("--calm", action="store_true", help="no faults at all")
-    parser.add_argument("--jobs", type=int, default=1, help="processes for a range of seeds (default 1)")
+    parser.add_argument("--jobs", type=_at_least(1), default=1, help="processes for a range of seeds (default 1)")
     parser.set_defaults(run=run)
 
 
@@ -44,10 +47,30 @@ def _range(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least}")
+        return int(text)
+
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {SECONDS_MAX}")
+    return seconds
+
+
 def run(options: argparse.Namespace) -> int:
     """The subcommand itself."""
     if options.seeds is None:
-        outcome = run_seed(options.seed, _shape(options, options.seed), with_story=True)
+        seed = 1 if options.seed is None else options.seed
+        outcome = run_seed(seed, _shape(options, seed), with_story=True)
         print("\n".join(outcome.story))
         print(_verdict(outcome, options))
         return 1 if outcome.violation else 0
@@ -56,10 +79,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _shape(options: argparse.Namespace, seed: int) -> Shape:
     shape = shape_of(seed, options.seconds * 1000)
-    calm = Faults.none() if options.calm else shape.faults
-    if options.servers is None:
-        return Shape(shape.voters, shape.observers, shape.hierarchical, shape.chaos_ms, calm)
-    return Shape(options.servers, options.observers or 0, options.hierarchical, options.seconds * 1000, calm)
+    servers, observers = options.servers, options.observers
+    if servers is None:
+        # Groups that the seed has chosen stay, so that a range covers them too.
+        servers, hierarchical = shape.voters, shape.hierarchical or options.hierarchical
+        observers = shape.observers if observers is None else observers
+    else:
+        hierarchical = options.hierarchical
+    return replace(
+        shape,
+        voters=servers,
+        observers=observers or 0,
+        hierarchical=hierarchical,
+        faults=Faults.none() if options.calm else shape.faults,
+    )
 
 
 def _verdict(outcome: Outcome, options: argparse.Namespace) -> str:
@@ -109,9 +142,4 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
 
 
 def _run_one(work: tuple[int, Shape]) -> Outcome:
-    try:
-        return run_seed(*work)
-    except Exception as error:
-        outcome = Outcome(work[0], violation=f"{type(error).__name__}: {error}")
-        print(outcome.violation, file=sys.stderr)
-        return outcome
+    return run_seed(*work)

@@ -1,0 +1,91 @@
+"""The command's own words: what it refuses, what it prints, and the line that replays a failing seed."""
+
+import re
+
+import pytest
+
+from zktw.sim.world import World
+from zktw.storage.journal import Journal
+from zktw.tools.main import main
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--servers 0",
+        "--servers 1",
+        "--servers three",
+        "--observers -1",
+        "--seconds nan",
+        "--seconds -1",
+        "--seconds 1e9",
+        "--seeds 5",
+        "--seeds 5..4",
+        "--seeds 1..2 --seed 1",
+        "--jobs 0",
+    ],
+)
+def test_a_wrong_call_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["sim", *words.split()])
+    assert refused.value.code == 2
+    assert "zktw sim: error: argument" in capsys.readouterr().err
+
+
+def test_a_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--seed", "3", "--servers", "3", "--observers", "1", "--seconds", "2", "--calm"]) == 0
+    told = capsys.readouterr().out
+    for what in (
+        "server 1  votes in round 1 for 1",
+        "is LEADING",
+        "is OBSERVING",
+        "serves in epoch 1",
+        "world     heals",
+    ):
+        assert what in told
+    assert "server 5" not in told
+    assert re.search(r"^seed 3: all invariants held; whole again \d+ ms after healing$", told, re.MULTILINE)
+
+
+def test_observers_can_be_given_without_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--seed", "5", "--observers", "2", "--seconds", "1", "--calm"]) == 0
+    told = capsys.readouterr().out
+    assert "server 5  is OBSERVING" in told
+    assert "server 6" not in told
+
+
+def test_a_range_is_summed_up_alike_by_any_number_of_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for jobs in ("1", "2"):
+        assert main(["sim", "--seeds", "1..4", "--seconds", "3", "--jobs", jobs]) == 0
+        told.append(re.sub(r"hours in \d+ s", "hours", capsys.readouterr().out))
+    assert told[0] == told[1]
+    assert "seeds: 4, failed: 0" in told[0]
+    assert re.search(r"^faults: .*crash \d+", told[0], re.MULTILINE)
+
+
+def test_what_fails_is_printed_with_its_replay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Journal, "write_epoch", lambda self, name, epoch: self.drained())
+    assert main(["sim", "--seeds", "1..2", "--seconds", "2"]) == 1
+    told = capsys.readouterr().out
+    assert "seeds: 2, failed: 2" in told
+    for line in re.findall(r"^replay: zktw (.*)$", told, re.MULTILINE):
+        verdict = re.search(rf"^seed {line.split()[2]}: .*$", told, re.MULTILINE)
+        assert verdict is not None
+        assert main(line.split()) == 1
+        assert verdict.group() in capsys.readouterr().out
+
+
+def test_what_is_raised_is_a_finding_and_ends_no_range(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises(self: World, condition: object, *, limit_ms: float) -> bool:
+        raise KeyError("of the simulator's own")
+
+    monkeypatch.setattr(World, "run_until", raises)
+    assert main(["sim", "--seeds", "1..2", "--seconds", "2"]) == 1
+    told = capsys.readouterr().out
+    assert "seeds: 2, failed: 2" in told
+    assert re.search(r"^seed 2: KeyError: .*of the simulator's own.* line \d+\)$", told, re.MULTILINE)
