@@ -49,7 +49,7 @@ def test_a_vote_before_the_epoch_has_caught_up_is_objected_to(monkeypatch: pytes
 def test_a_vote_for_an_epoch_that_is_not_on_disk_is_objected_to() -> None:
     world = World(1)
     Checkers(world)
-    assert world.run_until(world.settled, limit_ms=3000)
+    assert world.run_until(lambda: world.complete and world.settled(), limit_ms=3000)
     for server in world.servers.values():
         assert server.node is not None
         assert server.node.peer is not None
@@ -62,7 +62,7 @@ def test_a_vote_for_an_epoch_that_is_not_on_disk_is_objected_to() -> None:
 def test_an_epoch_that_one_leader_establishes_twice_is_objected_to() -> None:
     world = World(1)
     checkers = Checkers(world)
-    assert world.run_until(world.settled, limit_ms=3000)
+    assert world.run_until(lambda: world.complete and world.settled(), limit_ms=3000)
     ((epoch, (leader, term)),) = checkers.established.items()
     checkers.established[epoch + 1] = (leader, term)
     follower = next(sid for sid in world.servers if sid != leader)
