@@ -173,14 +173,27 @@ def test_who_has_left_does_not_count_for_the_epoch() -> None:
     assert EpochAgreed(7) in join(leader, 3, info(3))
 
 
-def test_the_last_epoch_has_no_successor() -> None:
+def test_a_member_at_the_last_epoch_is_turned_away_and_the_others_are_led() -> None:
     leader = new_leader(3)
     leader.start(0)
     effects = join(leader, 1, info(1, epoch=EPOCH_MAX))
-    assert lost(effects) == f"epoch {EPOCH_MAX} is the last one there is"
+    assert [type(effect) for effect in effects] == [CloseLearner]
+    assert EpochAgreed(1) in join(leader, 2, info(2, epoch=0))
+
+
+def test_the_last_epoch_has_no_successor() -> None:
     leader = new_leader(3)
     leader.start(0)
     assert EpochAgreed(EPOCH_MAX) in join(leader, 1, info(1, epoch=EPOCH_MAX - 1))
+
+
+def test_an_epoch_that_has_outrun_a_term_is_passed_by_the_next() -> None:
+    leader = new_leader(3)
+    leader.start(0)
+    join(leader, 1, info(1, epoch=4))
+    assert "later than ours" in lost(join(leader, 2, info(2, epoch=9)))
+    assert leader.history.epoch_heard == 9
+
 
 
 def agreed() -> Leader:

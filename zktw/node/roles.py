@@ -50,6 +50,7 @@ class LookingRole:
     def __init__(self, means: Means, pause_ms: float = 0.0) -> None:
         self._means = means
         self._pause_ms = pause_ms
+        self._over = False
         self._begin = means.clock.alarm(self._look)
         self._read_only = means.clock.alarm(self._serve_read_only)
 
@@ -57,22 +58,29 @@ class LookingRole:
         means = self._means
         now_ms = means.clock.now_ms()
         means.quorum_port.hold()
-        pause_ms = self._pause_ms
         if means.config.is_observer:
             # Many observers lose their leader at the same time; they need not all ask at the same time.
-            pause_ms += means.random.random() * means.config.observer_election_delay_ms
+            self._pause_ms += means.random.random() * means.config.observer_election_delay_ms
+            self._look_soon()
         else:
-            # A learner may have decided before we have: let it connect, and hold it.
+            # A learner may have decided before we have: let it connect, and hold it. Until it can, we seek no votes: a
+            # leader that nobody can reach would be elected again and again (bug 4203).
             opened = means.quorum_listener.open(means.config.election_bind_retries)
-            opened.addErrback(
-                lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}")
+            opened.addCallbacks(
+                lambda _: self._look_soon(),
+                lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}"),
             )
-        if pause_ms:
-            self._begin.set(now_ms + pause_ms)
-        else:
-            self._look()
+            opened.addErrback(means.broken)
         if means.config.read_only_mode:
             self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))
+
+    def _look_soon(self) -> None:
+        if self._over:
+            return
+        if self._pause_ms:
+            self._begin.set(self._means.clock.now_ms() + self._pause_ms)
+        else:
+            self._look()
 
     def _look(self) -> None:
         means = self._means
@@ -85,6 +93,7 @@ class LookingRole:
         self._means.server.serve_read_only()
 
     def stop(self) -> Deferred[Any]:
+        self._over = True
         self._begin.set(None)
         self._read_only.set(None)
         self._means.manager.hurry(False)

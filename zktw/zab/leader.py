@@ -81,7 +81,7 @@ class Leader:
         self._electors = electors
         self._round = round_
         self._epoch_wait_ms = epoch_wait_ms
-        self._epoch_max = history.accepted_epoch
+        self._epoch_max = max(history.accepted_epoch, history.epoch_heard)
         self._epoch_durable = False
         self._epoch_acks: dict[int, None] = {}
         self._deserters: dict[int, None] = {}
@@ -222,6 +222,9 @@ class Leader:
 
     def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
         handler.on_info(packet, -1 - self._nameless, self._config_version)
+        if epoch_of(packet.zxid) >= EPOCH_MAX:
+            # Its disk is damaged or its word a lie: nobody could ever lead it, and it must not keep us from leading.
+            raise ProtocolError(f"says that it has accepted epoch {epoch_of(packet.zxid)}, the last one there is")
         if handler.sid < 0:
             self._nameless += 1
         effects: list[ZabEffect] = [LearnerJoined(handler.connection, handler.sid, handler.observer)]
@@ -238,6 +241,7 @@ class Leader:
         if self.phase == LeaderPhase.ENDED:
             return effects
         if epoch_of(packet.zxid) > self.epoch and handler.sid in self._members:
+            self.history.epoch_heard = max(self.history.epoch_heard, epoch_of(packet.zxid))
             # It has promised not to follow us, and could not join before the next election, whenever that comes.
             return effects + self._end(
                 f"server {handler.sid} has accepted epoch {epoch_of(packet.zxid)}, later than ours ({self.epoch})"

@@ -13,6 +13,8 @@ class History:
     accepted_epoch: int = 0
     current_epoch: int = 0
     last_zxid: int = 0
+    # The latest epoch that a member was heard to have accepted: not on our disk, but the next one must be above it.
+    epoch_heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
