@@ -59,6 +59,7 @@ class _Peer:
         self.cnxn: ElectionCnxn | None = None
         self.dial: Dial | None = None
         self.alarm: Any = None
+        self.knocked_ms = float("-inf")
         self.said = ""
 
     def quiet(self) -> None:
@@ -174,6 +175,7 @@ class QuorumCnxManager:
             # The smaller sid only knocks: the other end closes and dials back.
             if self._running:
                 self._knocks[protocol] = peer
+                peer.knocked_ms = self._now_ms()
                 self._redial_in(peer, DIAL_BACK_WAIT_MS)
             else:
                 protocol.abort()
@@ -195,6 +197,7 @@ class QuorumCnxManager:
             hung_up = isinstance(failure.value, DialError) and failure.value.reset
             pace_ms = REDIAL_HURRIED_MS if self._hurried else REDIAL_SETTLED_MS
             self._redial_in(peer, HUNG_UP_MS if hung_up else pace_ms)
+        self._release(peer)
         if refused:
             self._events.on_refused(peer.sid)
 
@@ -270,7 +273,9 @@ class QuorumCnxManager:
                 return  # both have dialled at the same time, and ours is the one to keep
             stale, peer.cnxn = peer.cnxn, None
             stale.abort()
+            self._events.on_disconnected(peer.sid)
         self._dial(peer)
+        self._release(peer)
 
     def _adopt(self, peer: _Peer, cnxn: ElectionCnxn) -> None:
         older, peer.cnxn = peer.cnxn, cnxn
@@ -299,12 +304,19 @@ class QuorumCnxManager:
         peer.cnxn = None
         if not self._running:
             return
-        if peer.wanted:
+        if self._now_ms() - peer.knocked_ms < DIAL_BACK_WAIT_MS:
+            # Our knock may have crossed its dial: then it has ended this connection for another, and if we knocked at
+            # once, an Apache server would end that one too, and so on for ever.
+            self._redial_in(peer, REDIAL_HURRIED_MS)
+        elif peer.wanted:
             self._dial(peer)
-        elif not peer.configured:
-            peer.quiet()
-            del self._peers[peer.sid]
+        self._release(peer)
         self._events.on_disconnected(peer.sid)
+
+    def _release(self, peer: _Peer) -> None:
+        """Keep nothing of a server that is not configured, once it has neither a connection nor an attempt."""
+        if not peer.configured and peer.cnxn is None and peer.dial is None and self._peers.get(peer.sid) is peer:
+            del self._peers[peer.sid]
 
     def _now_ms(self) -> float:
         now: float = self._reactor.seconds() * 1000

@@ -75,6 +75,8 @@ class ElectionCnxn(Protocol):
             if self._reading is not None:
                 self._feed.feed(data)
                 data = self._read_opening(self._reading)
+            if self._closed:
+                return  # what follows is of no interest, and no reason for a second line
             for frame in self._frames.feed(data) if data else ():
                 if self._closed:
                     return
