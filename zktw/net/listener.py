@@ -58,10 +58,10 @@ class Listener:
         """Bind now, once; raises CannotListenError, which names the address. Nothing if bound already."""
         if self._ports:
             return
-        for host, port in self._addresses:
+        for endpoint in [endpoint_for(self._reactor, host, port, self._backlog) for host, port in self._addresses]:
             failures: list[Failure] = []
             # Server endpoints listen at once or fail at once.
-            listening = endpoint_for(self._reactor, host, port, self._backlog).listen(self._factory)
+            listening = endpoint.listen(self._factory)
             listening.addCallbacks(self._ports.append, failures.append)
             if failures:
                 self._close_ports()
