@@ -18,7 +18,7 @@ from zktw.sim.network import Network
 from zktw.sim.reactor import SimReactor
 from zktw.sim.schedule import Process, Schedule
 from zktw.terms.vote import Notification, PeerState, Vote
-from zktw.wire.votes import encode_notification
+from zktw.wire.votes import encode_notification, encode_opening
 
 PORT = 3888
 Addresses = Mapping[int, list[tuple[str, int]]]
@@ -46,8 +46,8 @@ def frame(notification: Notification) -> bytes:
 
 
 @contextmanager
-def warnings() -> Iterator[list[str]]:
-    """Collects what is logged as warning or worse."""
+def warnings(least: LogLevel = LogLevel.warn) -> Iterator[list[str]]:
+    """Collects what is logged as warning, or as what else it is at least."""
     found: list[str] = []
 
     @implementer(ILogObserver)
@@ -55,7 +55,7 @@ def warnings() -> Iterator[list[str]]:
         """Keeps lines."""
 
         def __call__(self, event: LogEvent) -> None:
-            if event["log_level"] >= LogLevel.warn:
+            if event["log_level"] >= least:
                 found.append(formatEvent(event))
 
     observer = Observer()
@@ -186,3 +186,14 @@ def _factory(make: Callable[[], Talk]) -> Any:
     factory = Factory.forProtocol(make)
     factory.noisy = False
     return factory
+
+
+def alone(*others: int, town: Town | None = None) -> tuple[Town, Member]:
+    """Server 3, started, and the hosts of others, where nobody is yet."""
+    town = town or Town()
+    return town, Member(town, 3, {sid: address(sid) for sid in (3, *others)}).start()
+
+
+def opening(sid: int, text: str = "") -> bytes:
+    """What a server opens with."""
+    return encode_opening(sid, [text or f"{host(sid)}:{PORT}"], False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock as TwistedClock
 
 from zktw.node.clock import Clock
@@ -80,3 +81,28 @@ def test_the_alarm_follows_the_core_s_deadline() -> None:
     assert core.rang[0] >= 20
     assert done == [effect(99)]
     assert reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.3, 1 / 3, 0.7, 1e-3])
+@pytest.mark.parametrize("deadline_ms", [1000 / 3, 100.1, 700 / 3, 33.3])
+def test_a_core_is_never_woken_before_its_deadline(step_s: float, deadline_ms: float) -> None:
+    """Seconds and milliseconds are rounded differently: a core that is woken early wants the same deadline again."""
+    driver, core, reactor = made(lambda _: None)
+    for number in range(50):
+        reactor.advance(step_s)
+        wanted = core.deadline_ms = reactor.seconds() * 1000 + deadline_ms
+        driver.do([])
+        (call,) = reactor.getDelayedCalls()
+        reactor.advance(call.getTime() - reactor.seconds())
+        reactor.advance(1e-9)
+        assert core.rang[number:][0] >= wanted
+
+
+def test_an_alarm_that_has_rung_may_be_set_to_the_same_time_again() -> None:
+    reactor = TwistedClock()
+    rang: list[float] = []
+    alarm = Clock(reactor).alarm(lambda: rang.append(reactor.seconds()))
+    for _ in range(2):
+        alarm.set(50)
+        reactor.advance(0.1)
+    assert len(rang) == 2

@@ -54,6 +54,7 @@ class Learner:
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.end_at: PacketType | None = None
         self.cnxn = LearnerCnxn(JUTE_MAXBUFFER, lambda: SnapStreamParser(JUTE_MAXBUFFER), lambda _: None)
         self.cnxn.events = self
         self.transport = transport_of(self.cnxn)
@@ -62,6 +63,8 @@ class Learner:
         self.told.append(packet)
         if packet.type == PacketType.SNAP:
             self.cnxn.read_tree()
+        if packet.type == self.end_at:
+            self.cnxn.abort()
 
     def on_tree(self, body: bytes) -> None:
         self.told.append(body)
@@ -132,6 +135,13 @@ def test_after_abort_nothing_is_told() -> None:
     learner.cnxn.dataReceived(STREAM)
     learner.cnxn.connectionLost()
     assert learner.told == []
+
+
+def test_a_role_that_ends_at_a_packet_is_not_told_of_those_behind_it() -> None:
+    learner = Learner()
+    learner.end_at = PacketType.NEWLEADER
+    learner.cnxn.dataReceived(STREAM)
+    assert learner.told[-1] == PACKETS[2]
 
 
 def test_early_learners_are_held_unread_and_then_led() -> None:
