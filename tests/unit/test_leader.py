@@ -195,7 +195,6 @@ def test_an_epoch_that_has_outrun_a_term_is_passed_by_the_next() -> None:
     assert leader.history.epoch_heard == 9
 
 
-
 def agreed() -> Leader:
     """A leader of three in epoch 1, not durable yet, with server 1 on connection 1."""
     leader = new_leader(3)
