@@ -139,6 +139,9 @@ def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
         return
     with Pool(options.jobs) as pool:
         yield from pool.imap(_run_one, work, chunksize=20)
+        # They end by themselves: the signal that would end them is deaf where a program has made it its own.
+        pool.close()
+        pool.join()
 
 
 def _run_one(work: tuple[int, Shape]) -> Outcome:
