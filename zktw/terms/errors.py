@@ -1,5 +1,7 @@
 """The exceptions that cross layers. Each names what was wrong in one line fit for a log."""
 
+from zktw.terms.codes import ErrorCode
+
 
 class ZktwError(Exception):
     """Base of all errors raised on purpose."""
@@ -15,6 +17,14 @@ class ProtocolError(ZktwError):
 
 class StorageError(ZktwError):
     """A file is damaged, missing or cannot be written. The text names the file, the reason and what to do."""
+
+
+class ZkError(ZktwError):
+    """A request that is answered by an error code."""
+
+    def __init__(self, code: ErrorCode) -> None:
+        self.code = code
+        super().__init__(code.name)
 
 
 class ConfigError(ZktwError):

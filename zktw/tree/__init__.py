@@ -1,0 +1,1 @@
+"""The replicated state: nodes, access control lists, watches, quotas. Pure."""

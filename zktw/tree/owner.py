@@ -1,0 +1,54 @@
+"""What the ephemeralOwner of a node means: a session, a container, a time to live (wire document, b.8)."""
+
+from enum import Enum
+
+CONTAINER_OWNER = -(2**63)
+TTL_MAX_MS = 2**40 - 1
+TTL_353_MAX_MS = 2**63 - 1
+_TTL_MARK = 0xFF
+_TTL_BITS = 0xFF00 << 48
+
+
+class NodeKind(Enum):
+    """How long a node lives by itself."""
+
+    PERSISTENT = 0
+    EPHEMERAL = 1
+    CONTAINER = 2
+    TTL = 3
+
+
+class OwnerRules:
+    """How this ensemble reads owners; all its servers must read them alike.
+
+    Without extended types an owner that begins with 0xff is a session's.
+    """
+
+    __slots__ = ("emulate_353", "extended")
+
+    def __init__(self, *, extended: bool, emulate_353: bool = False) -> None:
+        self.extended = extended
+        self.emulate_353 = emulate_353
+
+    def kind(self, owner: int) -> NodeKind:
+        """What kind of node has this owner."""
+        if owner == 0:
+            return NodeKind.PERSISTENT
+        if owner == CONTAINER_OWNER:
+            return NodeKind.CONTAINER
+        if self.extended and (owner >> 56) & 0xFF == _TTL_MARK:
+            return NodeKind.TTL
+        if self.emulate_353 and owner < 0:
+            return NodeKind.TTL
+        return NodeKind.EPHEMERAL
+
+    def ttl_of(self, owner: int) -> int:
+        """The milliseconds that a TTL node lives without change."""
+        if self.extended and (owner >> 56) & 0xFF == _TTL_MARK:
+            return owner & TTL_MAX_MS
+        return owner & TTL_353_MAX_MS
+
+    def owner_of_ttl(self, ttl: int) -> int:
+        """The owner that says so."""
+        unsigned = (1 << 63 | ttl) if self.emulate_353 and not self.extended else _TTL_BITS | ttl
+        return unsigned - (1 << 64)
