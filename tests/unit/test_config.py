@@ -168,10 +168,10 @@ def test_unknown_keys_share_one_warning() -> None:
 
 
 def test_keys_without_effect_share_one_warning_each_kind() -> None:
-    config = load(f"{STANDALONE}nio.numWorkerThreads=3\nadmin.serverPort=9\njvm.pause.monitor=true\nsnapCount=5")
+    config = load(f"{STANDALONE}nio.numWorkerThreads=3\nadmin.serverPort=9\njvm.pause.monitor=true\ncommitLogCount=5")
     assert config.warnings == (
         "has meaning on a JVM only and is without effect: jvm.pause.monitor, nio.numWorkerThreads",
-        "has no effect in this release: admin.serverPort, snapCount",
+        "has no effect in this release: admin.serverPort, commitLogCount",
     )
 
 
@@ -260,7 +260,7 @@ def test_any_value_of_any_key_is_taken_or_refused_in_one_line(key: str, value: s
 def test_describe_an_ensemble() -> None:
     text = describe(
         load(
-            f"{STANDALONE}{LIMITS}{THREE}group.1=1:2:3\nautopurge.purgeInterval=1\nfoo=bar\nsnapCount=10\n"
+            f"{STANDALONE}{LIMITS}{THREE}group.1=1:2:3\nautopurge.purgeInterval=1\nfoo=bar\nsnapCount=10\ncommitLogCount=10\n"
             "nio.numWorkerThreads=2\ncnxTimeout=100\nssl.keyStore.password=secret\n4lw.commands.whitelist=*"
         )
     )
@@ -280,18 +280,19 @@ def test_describe_an_ensemble() -> None:
         "tick: 3000 ms; sessions: 6000 to 60000 ms",
         "purge: every 1 h, 3 kept",
         "properties:",
+        "  snapCount=10",
         "  cnxTimeout=100",
         "  4lw.commands.whitelist=*",
         "only for a JVM, without effect:",
         "  nio.numWorkerThreads=2",
         "without effect in this release:",
-        "  snapCount=10",
+        "  commitLogCount=10",
         "  ssl.keyStore.password=***",
         "unknown, kept without effect:",
         "  foo=bar",
         "warning: unknown, kept without effect: foo",
         "warning: has meaning on a JVM only and is without effect: nio.numWorkerThreads",
-        "warning: has no effect in this release: snapCount, ssl.keyStore.password",
+        "warning: has no effect in this release: commitLogCount, ssl.keyStore.password",
     ]
 
 

@@ -16,6 +16,7 @@ from zktw.terms.errors import ConfigError
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration-errors.md"
 CASES_MIN = 45
 INT_MAX = 2**31 - 1
+INT_MIN = -(2**31)
 LONG_MAX = 2**63 - 1
 DENIED = "cannot be read: Permission denied"
 SYNTAX = "host:quorumPort:electionPort[:role]"
@@ -162,7 +163,48 @@ CASES = [
     _alone("SASL between servers", "quorum.auth.enableSasl=true", "this release has no SASL between servers"),
     _alone("SASL between servers", "quorum.auth.serverRequireSasl=true", "this release has no SASL between servers"),
     _alone("SASL for clients", "sessionRequireClientSASLAuth=true", "this release has no SASL"),
-    _alone("authentication of clients", "enforce.auth.enabled=true", "this release has no client authentication"),
+    _alone(
+        "authentication without a scheme",
+        "enforce.auth.enabled=true",
+        "enforce.auth.schemes names no scheme, so that no client could do anything",
+    ),
+    Case(
+        "authentication by an unknown scheme",
+        "enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl",
+        "zoo.cfg: enforce.auth.schemes=digest,sasl: unknown scheme 'sasl'; this server has digest and ip",
+    ),
+    Case(
+        "authentication by a scheme that is off",
+        "DigestAuthenticationProvider.enabled=false\nenforce.auth.enabled=true\nenforce.auth.schemes=digest",
+        "zoo.cfg: enforce.auth.schemes=digest: unknown scheme 'digest'; this server has ip",
+    ),
+    _alone(
+        "an unknown hash",
+        "DigestAuthenticationProvider.digestAlg=CRC32",
+        "unknown digest; SHA1, SHA-256, SHA-512, SHA3-256, MD5 or the like",
+    ),
+    _alone(
+        "an unknown compression",
+        "snapshot.compression.method=zstd",
+        "unknown method; gz or snappy, or nothing for none",
+    ),
+    Case(
+        "digests without the nodes of closed sessions",
+        "digest.enabled=true\ncloseSessionTxn.enabled=false",
+        "zoo.cfg: closeSessionTxn.enabled=false: digest.enabled=true needs it; say digest.enabled=false as well",
+    ),
+    _alone("large requests from no size on", "largeRequestThreshold=0", "neither -1 for none nor a number of bytes"),
+    _alone("no bytes for large requests", "largeRequestMaxBytes=0", f"out of range (1 to {INT_MAX})"),
+    _alone("no requests under way", "globalOutstandingLimit=0", f"out of range (1 to {INT_MAX})"),
+    _alone("a share above 1", "connection_throttle_drop_increase=2", "out of range (0 to 1)"),
+    _alone("a share that is no number", "connection_throttle_decrease_ratio=NaN", "not a number"),
+    _alone("a bucket that is filled all the time", "connection_throttle_fill_time=0", f"out of range (1 to {INT_MAX})"),
+    _alone("a negative preallocation", "preAllocSize=-1", f"out of range (0 to {INT_MAX})"),
+    _alone(
+        "a limit of size beyond bytes", "snapSizeLimitInKb=9007199254740993", f"out of range ({INT_MIN} to {2**53})"
+    ),
+    _alone("containers looked for all the time", "znode.container.checkIntervalMs=0", f"out of range (1 to {INT_MAX})"),
+    _alone("a suffix behind a number", "snapCount=10k", "not a number"),
     _alone(
         "a quorum oracle",
         "oraclePath=/run/oracle",

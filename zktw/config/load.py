@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from zktw.config.clientport import read_client_port
+from zktw.config.data import DataConfig, data_warnings, read_data
 from zktw.config.keys import FILE_KEYS, PROPERTIES, REFUSED, Effect, effect_of
 from zktw.config.members import Membership, read_membership
 from zktw.config.model import Config
@@ -55,6 +56,7 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
     min_session, max_session = _session_timeouts(values, tick_ms)
     jute_maxbuffer = values.java_number("jute.maxbuffer", JUTE_MAXBUFFER, lowest=1)
     read_only = values.flag("readonlymode.enabled", False)
+    data = read_data(values)
     unknown = {key: value for key, value in values.settings.items() if effect_of(key) is None}
     return Config(
         path=values.file,
@@ -99,9 +101,10 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
         datadir_autocreate=values.flag("datadir.autocreate", True),
         db_autocreate=values.flag("db.autocreate", True),
         snapshot_trust_empty=values.flag("snapshot.trust.empty", False),
+        data=data,
         settings=dict(values.settings),
         unknown=unknown,
-        warnings=tuple(_warnings(values, membership, unknown)),
+        warnings=tuple(_warnings(values, membership, data, unknown)),
     )
 
 
@@ -150,7 +153,7 @@ def _four_letter_words(values: Values, read_only: bool) -> frozenset[str] | None
     return frozenset([word for word in words if word] + ["srvr"] + (["isro"] if read_only else []))
 
 
-def _warnings(values: Values, membership: Membership, unknown: Mapping[str, str]) -> list[str]:
+def _warnings(values: Values, membership: Membership, data: DataConfig, unknown: Mapping[str, str]) -> list[str]:
     warnings = list(membership.warnings)
     if unknown:
         warnings.append(f"unknown, kept without effect: {', '.join(sorted(unknown))}")
@@ -168,7 +171,7 @@ def _warnings(values: Values, membership: Membership, unknown: Mapping[str, str]
         warnings.append("no clientPort: no client can connect")
     if retain < RETAIN_MIN:
         warnings.append(f"autopurge.snapRetainCount={retain}: {RETAIN_MIN} snapshots are kept at least")
-    return warnings
+    return warnings + data_warnings(values, data)
 
 
 def _is_default(values: Values, key: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zktw.config.data import DataConfig
 from zktw.quorum.ensemble import Ensemble
 from zktw.terms.limits import JUTE_MAXBUFFER
 
@@ -55,6 +56,7 @@ class Config:
     datadir_autocreate: bool = True
     db_autocreate: bool = True
     snapshot_trust_empty: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
     # Everything that was set, by Apache's name without "zookeeper.".
     settings: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)

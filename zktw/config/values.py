@@ -1,5 +1,6 @@
 """Values: the settings of one file, read key by key with their rules. A wrong one is a ConfigError that names it."""
 
+import re
 from collections.abc import Mapping
 
 from zktw.terms.errors import ConfigError
@@ -7,6 +8,7 @@ from zktw.terms.errors import ConfigError
 INT_MAX = 2**31 - 1
 DIGITS_MAX = 40
 SHOWN_MAX = 200
+_SHARE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 def cut(value: str | None) -> str | None:
@@ -53,9 +55,21 @@ class Values:
         if not digits.isascii() or not digits.isdigit():
             raise self.error(key, "not a number")
         # Python refuses to convert some thousands of digits.
-        value = int(text) if len(text) <= DIGITS_MAX else INT_MAX + 1
+        value = int(text) if len(text) <= DIGITS_MAX else highest + 1
         if not lowest <= value <= highest:
             raise self.error(key, f"out of range ({lowest} to {highest})")
+        return value
+
+    def share(self, key: str, default: float) -> float:
+        """A decimal fraction from 0 to 1."""
+        if key not in self.settings:
+            return default
+        text = self.text(key)
+        if not _SHARE.fullmatch(text):
+            raise self.error(key, "not a number")
+        value = float(text)
+        if not 0 <= value <= 1:
+            raise self.error(key, "out of range (0 to 1)")
         return value
 
     def java_number(self, key: str, default: int, *, lowest: int) -> int:
