@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from zope.interface import implementer
 
-from zktw.storage.files import IFiles
+from zktw.storage.files import IFile, IFiles
 
 
 class PowerCut(BaseException):
@@ -19,6 +19,40 @@ class Content:
         self.directory = directory
         self.now = b""
         self.durable = b""
+
+
+@implementer(IFile)
+class MemoryFile:
+    """A file of MemoryFiles, open for writing."""
+
+    def __init__(self, files: "MemoryFiles", path: str, content: Content, *, sync: bool) -> None:
+        self._files = files
+        self._path = path
+        self._content = content
+        self._sync = sync
+
+    def write(self, offset: int, data: bytes) -> None:
+        now = self._content.now.ljust(offset, b"\0")
+        self._change("pwrite", now[:offset] + data + now[offset + len(data) :])
+
+    def allocate(self, size: int) -> None:
+        self._change("allocate", self._content.now.ljust(size, b"\0"))
+
+    def truncate(self, size: int) -> None:
+        self._change("truncate", self._content.now[:size])
+
+    def sync(self) -> None:
+        self._files.operation("sync", self._path)
+        self._content.durable = self._content.now
+
+    def close(self) -> None:
+        pass
+
+    def _change(self, operation: str, now: bytes) -> None:
+        self._files.operation(operation, self._path)
+        self._content.now = now
+        if self._sync:
+            self._content.durable = now
 
 
 @implementer(IFiles)
@@ -37,23 +71,32 @@ class MemoryFiles:
 
     # -- IFiles ------------------------------------------------------------------------------------------------------
 
-    def read(self, path: str, count: int = -1) -> bytes:
+    def read(self, path: str, count: int = -1, offset: int = 0) -> bytes:
         data = self._file(path).now
-        return data if count < 0 else data[:count]
+        return data[offset:] if count < 0 else data[offset : offset + count]
+
+    def open(self, path: str, *, sync: bool) -> "MemoryFile":
+        self.write(path, b"")
+        return MemoryFile(self, path, self._file(path), sync=sync)
+
+    def truncate(self, path: str, size: int) -> None:
+        self.operation("truncate", path)
+        file = self._file(path)
+        file.now = file.durable = file.now[:size]
 
     def write(self, path: str, data: bytes) -> None:
-        self._operation("write", path)
+        self.operation("write", path)
         if path not in self.names:
             self._name(path, Content())
         self._file(path).now = data
 
     def sync(self, path: str) -> None:
-        self._operation("sync", path)
+        self.operation("sync", path)
         file = self._file(path)
         file.durable = file.now
 
     def sync_directory(self, path: str) -> None:
-        self._operation("sync_directory", path)
+        self.operation("sync_directory", path)
         self.list(path)
         for name, content in self._changes:
             if _parent(name) == path:
@@ -61,13 +104,13 @@ class MemoryFiles:
         self._changes = [change for change in self._changes if _parent(change[0]) != path]
 
     def rename(self, source: str, target: str) -> None:
-        self._operation("rename", target)
+        self.operation("rename", target)
         content = self._file(source)
         self._name(target, content)
         self._name(source, None)
 
     def remove(self, path: str) -> None:
-        self._operation("remove", path)
+        self.operation("remove", path)
         self._file(path)
         self._name(path, None)
 
@@ -83,7 +126,7 @@ class MemoryFiles:
         return len(self._file(path).now)
 
     def make_directory(self, path: str) -> None:
-        self._operation("make_directory", path)
+        self.operation("make_directory", path)
         parent = _parent(path)
         if parent not in self.names:
             self.make_directory(parent)
@@ -125,7 +168,7 @@ class MemoryFiles:
                 content.now = content.durable = what_is_left(content.durable, content.now)
         self.cut_after = None
 
-    def _operation(self, name: str, path: str) -> None:
+    def operation(self, name: str, path: str) -> None:
         if self.cut_after is not None and len(self.operations) >= self.cut_after:
             raise PowerCut
         self.operations.append((name, path))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from zktw.storage.files import IFiles
+from zktw.storage.logformat import ENTRY_BYTES_MAX, LogReader
 from zktw.storage.snapformat import GZIP_MAGIC, SNAPPY_MAGIC, TAIL, check_snapshot, encode_snapshot, looks_whole
 from zktw.terms.errors import ProtocolError, StorageError, WireError
 from zktw.terms.limits import JUTE_MAXBUFFER, SNAPSHOT_BYTES_MAX
@@ -49,27 +50,30 @@ class Recovered:
 
 
 class DataDir:
-    """The two directories of a server, as configured; the files are in their version-2."""
+    """The two directories of a server, as configured; the files are in their version-2.
+
+    snapshots and logs are the paths of those two.
+    """
 
     def __init__(self, files: IFiles, data_dir: str, data_log_dir: str) -> None:
-        self._files = files
-        self._snapshots = f"{data_dir}/{VERSION_DIRECTORY}"
-        self._logs = f"{data_log_dir}/{VERSION_DIRECTORY}"
+        self.files = files
+        self.snapshots = f"{data_dir}/{VERSION_DIRECTORY}"
+        self.logs = f"{data_log_dir}/{VERSION_DIRECTORY}"
         self._marker = f"{data_log_dir}/initialize"
 
     # -- start -------------------------------------------------------------------------------------------------------
 
     def prepare(self, autocreate: bool) -> None:
         """Create what is missing; refuse directories that were swapped (bug 2967)."""
-        paths = list(dict.fromkeys((self._snapshots, self._logs)))
+        paths = list(dict.fromkeys((self.snapshots, self.logs)))
         for path in paths:
-            if not autocreate and not self._files.exists(path):
+            if not autocreate and not self.files.exists(path):
                 raise StorageError(f"{path}: is missing, and datadir.autocreate=false forbids to create it")
         for path in paths:
-            self._guard(path, partial(self._create, path))
-        if self._snapshots == self._logs:
+            self.guard(path, partial(self._create, path))
+        if self.snapshots == self.logs:
             return
-        for path, prefix, key in ((self._logs, "snapshot.", "dataLogDir"), (self._snapshots, "log.", "dataDir")):
+        for path, prefix, key in ((self.logs, "snapshot.", "dataLogDir"), (self.snapshots, "log.", "dataDir")):
             found = [name for name in self._list(path) if name.startswith(prefix)]
             if found:
                 raise StorageError(
@@ -82,16 +86,16 @@ class DataDir:
         So only the last name that is there already may still be taken back by a power cut: it is made durable as well.
         """
         missing = []
-        while path and not self._files.exists(path):
+        while path and not self.files.exists(path):
             missing.append(path)
             path = path.rpartition("/")[0]
         # A directory that we may not even look into is none that we have made names in.
         if path:
             with suppress(PermissionError):
-                self._files.sync_directory(_parent(path))
+                self.files.sync_directory(_parent(path))
         for name in reversed(missing):
-            self._files.make_directory(name)
-            self._files.sync_directory(_parent(name))
+            self.files.make_directory(name)
+            self.files.sync_directory(_parent(name))
 
     def load(self, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
         """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used.
@@ -109,9 +113,9 @@ class DataDir:
         return self._load_epochs(last_zxid)
 
     def _refuse_logs(self) -> None:
-        for name in self._names("log."):
-            path = f"{self._logs}/{name}"
-            head = self._guard(path, partial(self._files.read, path, _LOG_HEADER_BYTES + 12))
+        for name in self.log_names():
+            path = f"{self.logs}/{name}"
+            head = self.guard(path, partial(self.files.read, path, _LOG_HEADER_BYTES + 12))
             if not head:
                 continue
             if head[:4] != _LOG_MAGIC:
@@ -127,13 +131,13 @@ class DataDir:
     def _load_snapshot(self) -> int | None:
         """The zxid of the newest snapshot that is whole; None if there is none."""
         damage = ""
-        names = self._names("snapshot.")
+        names = self.snapshot_names()
         for name in names:
             # Whole or not, its name tells that there was history.
-            if counter_of(_zxid_of(name)):
-                raise StorageError(f"{self._snapshots}/{name}: was taken after transactions; {NO_DATA_YET}")
+            if counter_of(zxid_of_name(name)):
+                raise StorageError(f"{self.snapshots}/{name}: was taken after transactions; {NO_DATA_YET}")
         for name in reversed(names):
-            path = f"{self._snapshots}/{name}"
+            path = f"{self.snapshots}/{name}"
             try:
                 content = self._read_snapshot(path)
                 if content is None:
@@ -146,7 +150,7 @@ class DataDir:
                 continue
             if sessions:
                 raise StorageError(f"{path}: holds {sessions} session(s); {NO_DATA_YET}")
-            return _zxid_of(name)
+            return zxid_of_name(name)
         if damage:
             raise StorageError(f"{damage}; no other snapshot is whole: {MOVE_AWAY}")
         return None
@@ -158,10 +162,10 @@ class DataDir:
                 f"{path}: is compressed with snappy, which this release does not read; start it on an empty directory,"
                 " or run Apache ZooKeeper on this one"
             )
-        size = self._guard(path, lambda: self._files.size(path))
+        size = self.guard(path, lambda: self.files.size(path))
         if size > SNAPSHOT_BYTES_MAX:
             raise StorageError(f"{path}: holds data ({size} bytes); {NO_DATA_YET}")
-        content = self._guard(path, lambda: self._files.read(path))
+        content = self.guard(path, lambda: self.files.read(path))
         if not path.endswith(".gz"):
             return content if looks_whole(len(content), content[-len(TAIL) :]) else None
         if not content.startswith(GZIP_MAGIC):
@@ -180,23 +184,23 @@ class DataDir:
 
     def _begin_empty(self, db_autocreate: bool) -> int:
         """No snapshot and no log: begin with the fresh tree, or, if told so, wait to be given one."""
-        if not db_autocreate and not self._files.exists(self._marker):
+        if not db_autocreate and not self.files.exists(self._marker):
             return -1
         self.write_snapshot(0, fresh_snapshot_body())
         return 0
 
     def _remove_marker(self) -> None:
         """It allows one empty start, this one; left behind, it would allow the next, after a loss."""
-        if self._files.exists(self._marker):
-            self._guard(self._marker, lambda: self._files.remove(self._marker))
+        if self.files.exists(self._marker):
+            self.guard(self._marker, lambda: self.files.remove(self._marker))
             directory = self._marker.rpartition("/")[0]
-            self._guard(directory, lambda: self._files.sync_directory(directory))
+            self.guard(directory, lambda: self.files.sync_directory(directory))
 
     # -- epochs ------------------------------------------------------------------------------------------------------
 
     def _load_epochs(self, last_zxid: int) -> Recovered:
         # A process that died between rename and sync left names that are read now and could be gone after a power cut.
-        self._guard(self._snapshots, partial(self._files.sync_directory, self._snapshots))
+        self.guard(self.snapshots, partial(self.files.sync_directory, self.snapshots))
         of_history = max(0, epoch_of(last_zxid))
         current = self._read_epoch("currentEpoch")
         accepted = self._read_epoch("acceptedEpoch")
@@ -227,21 +231,21 @@ class DataDir:
 
     def write_snapshot(self, zxid: int, body: bytes) -> None:
         """Write the tree of this zxid as a snapshot; durable on return."""
-        self._replace(f"{self._snapshots}/snapshot.{zxid:x}", encode_snapshot(body))
+        self._replace(f"{self.snapshots}/snapshot.{zxid:x}", encode_snapshot(body))
 
     def _replace(self, path: str, content: bytes) -> None:
         directory, _, name = path.rpartition("/")
         new = f"{directory}/{NEW_PREFIX}{name}"
         try:
-            self._files.write(new, content)
-            self._files.sync(new)
-            self._files.rename(new, path)
-            self._files.sync_directory(directory)
+            self.files.write(new, content)
+            self.files.sync(new)
+            self.files.rename(new, path)
+            self.files.sync_directory(directory)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def _epoch_path(self, name: str) -> str:
-        return f"{self._snapshots}/{name}"
+        return f"{self.snapshots}/{name}"
 
     def _read_epoch(self, name: EpochName) -> int | None:
         path = self._epoch_path(name)
@@ -259,64 +263,92 @@ class DataDir:
         return _parse_epoch(text or "") or 0
 
     def _read_text(self, path: str) -> str | None:
-        if not self._files.exists(path):
+        if not self.files.exists(path):
             return None
-        return self._guard(path, lambda: self._files.read(path, 64)).decode("utf-8", "replace").strip()
+        return self.guard(path, lambda: self.files.read(path, 64)).decode("utf-8", "replace").strip()
 
     def _clear_leftovers(self) -> None:
-        for name in self._list(self._snapshots):
+        for name in self._list(self.snapshots):
             if name.startswith(NEW_PREFIX):
-                path = f"{self._snapshots}/{name}"
-                self._guard(path, partial(self._files.remove, path))
+                path = f"{self.snapshots}/{name}"
+                self.guard(path, partial(self.files.remove, path))
 
     # -- housekeeping ------------------------------------------------------------------------------------------------
 
     def purge(self, retain: int) -> list[str]:
         """Remove snapshots older than the `retain` newest whole ones, and the logs that none of these needs."""
         assert retain > 0
-        kept = [name for name in self._names("snapshot.") if self._is_whole(name)][-retain:]
+        kept = [name for name in self.snapshot_names() if self._is_whole(name)][-retain:]
         if not kept:
             return []
-        oldest = _zxid_of(kept[0])
-        logs = [name for name in self._names("log.") if _zxid_of(name) <= oldest]
-        removed = [(self._snapshots, name) for name in self._names("snapshot.") if _zxid_of(name) < oldest]
+        oldest = zxid_of_name(kept[0])
+        logs = [name for name in self.log_names() if zxid_of_name(name) <= oldest]
+        removed = [(self.snapshots, name) for name in self.snapshot_names() if zxid_of_name(name) < oldest]
         # The last log at or below the oldest snapshot holds what follows it.
-        removed += [(self._logs, name) for name in logs[:-1]]
+        removed += [(self.logs, name) for name in logs[:-1]]
         for directory, name in removed:
             path = f"{directory}/{name}"
-            self._guard(path, partial(self._files.remove, path))
+            self.guard(path, partial(self.files.remove, path))
         return [name for _, name in removed]
 
     def _is_whole(self, name: str) -> bool:
-        path = f"{self._snapshots}/{name}"
+        path = f"{self.snapshots}/{name}"
         for suffix, magic in ((".gz", GZIP_MAGIC), (".snappy", SNAPPY_MAGIC)):
             if name.endswith(suffix):
-                return self._guard(path, partial(self._files.read, path, len(magic))) == magic
-        content = self._guard(path, lambda: self._files.read(path))
-        return looks_whole(len(content), content[-len(TAIL) :])
+                return self.guard(path, partial(self.files.read, path, len(magic))) == magic
+        size = self.guard(path, partial(self.files.size, path))
+        return looks_whole(size, self.guard(path, partial(self.files.read, path, -1, max(0, size - len(TAIL)))))
 
     def sizes(self) -> tuple[int, int]:
         """Bytes in the data directory and in the log directory."""
-        return self._size_of(self._snapshots), self._size_of(self._logs)
+        return self._size_of(self.snapshots), self._size_of(self.logs)
 
     def _size_of(self, directory: str) -> int:
         total = 0
         for name in self._list(directory):
             # Another thread may have renamed it since.
             with suppress(FileNotFoundError):
-                total += self._files.size(f"{directory}/{name}")
+                total += self.files.size(f"{directory}/{name}")
         return total
 
-    def _names(self, prefix: str) -> list[str]:
-        """The files of one kind, oldest first by zxid; names whose number is none are not ours."""
-        path = self._logs if prefix == "log." else self._snapshots
-        names = [name for name in self._list(path) if name.startswith(prefix) and _zxid_of(name) >= 0]
-        return sorted(names, key=_zxid_of)
+    # -- files by name -----------------------------------------------------------------------------------------------
+
+    def snapshot_names(self) -> list[str]:
+        """The snapshots, oldest first by zxid; names whose number is none are not ours."""
+        return self._names(self.snapshots, "snapshot.")
+
+    def log_names(self) -> list[str]:
+        """The transaction logs, oldest first by zxid."""
+        return self._names(self.logs, "log.")
+
+    def _names(self, path: str, prefix: str) -> list[str]:
+        names = [name for name in self._list(path) if name.startswith(prefix) and zxid_of_name(name) >= 0]
+        return sorted(names, key=zxid_of_name)
+
+    def log_reader(self, name: str, entry_bytes_max: int = ENTRY_BYTES_MAX) -> LogReader:
+        """Reads one of the logs."""
+        path = f"{self.logs}/{name}"
+
+        def source(offset: int, count: int) -> bytes:
+            return self.guard(path, lambda: self.files.read(path, count, offset))
+
+        return LogReader(path, source, entry_bytes_max)
+
+    def remove(self, directory: str, name: str) -> None:
+        """Remove a file; durable on return."""
+        path = f"{directory}/{name}"
+        self.guard(path, lambda: self.files.remove(path))
+        self.guard(directory, lambda: self.files.sync_directory(directory))
+
+    def cut(self, name: str, size: int) -> None:
+        """Leave a log this many bytes; durable on return."""
+        path = f"{self.logs}/{name}"
+        self.guard(path, lambda: self.files.truncate(path, size))
 
     def _list(self, path: str) -> list[str]:
-        return self._guard(path, lambda: self._files.list(path))
+        return self.guard(path, lambda: self.files.list(path))
 
-    def _guard(self, path: str, operation: Callable[[], T]) -> T:
+    def guard(self, path: str, operation: Callable[[], T]) -> T:
         """Let what the system refuses name the file."""
         try:
             return operation()
@@ -335,7 +367,7 @@ def _parent(path: str) -> str:
     return parent or slash or "."
 
 
-def _zxid_of(name: str) -> int:
+def zxid_of_name(name: str) -> int:
     """The number in a file's name, -1 where there is none."""
     number = name.partition(".")[2].partition(".")[0]
     # Python takes "0x5", "1_0" and " 5" for numbers as well; Apache would pass such a file by.

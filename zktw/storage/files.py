@@ -1,5 +1,6 @@
 """The one door to files and to the threads that touch them: two implementations each, real and simulated."""
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +11,39 @@ from zope.interface import Interface, implementer
 # mypy-zope reads the methods of an Interface without self; that is zope's way, not a slip.
 
 
+class IFile(Interface):
+    """A file open for writing at any place. Failures are the OSErrors of the system."""
+
+    def write(offset: int, data: bytes) -> None:
+        """Put data at this place; durable on return where the file was opened with sync."""
+
+    def allocate(size: int) -> None:
+        """Let the file have at least this many bytes, the new ones zero, and room on the disk for them."""
+
+    def truncate(size: int) -> None:
+        """Cut the file to this many bytes; not durable before sync."""
+
+    def sync() -> None:
+        """Make the file's content durable."""
+
+    def close() -> None:
+        """Give the descriptor back; nothing becomes durable by it."""
+
+
 class IFiles(Interface):
     """Blocking file operations, each a point where a crash may come. Failures are the OSErrors of the system."""
 
-    def read(path: str, count: int = -1) -> bytes:
-        """The file's first count bytes, or all."""
+    def open(path: str, *, sync: bool) -> IFile:
+        """Create or empty the file and hold it open; with sync, each of its writes is durable when it returns."""
+
+    def read(path: str, count: int = -1, offset: int = 0) -> bytes:
+        """At most count bytes of the file from this offset, or all that follow it."""
 
     def write(path: str, data: bytes) -> None:
         """Create or empty the file and write data; nothing is durable before sync."""
+
+    def truncate(path: str, size: int) -> None:
+        """Cut the file to this many bytes; durable on return."""
 
     def sync(path: str) -> None:
         """Make the file's content durable."""
@@ -57,14 +83,70 @@ class IWorker(Interface):
         """End, after all that was given to run; fires when the thread is gone."""
 
 
+# File systems that cannot reserve room.
+_CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+@implementer(IFile)
+class RealFile:
+    """An open file of the file system."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See IFile. One system call, unless the system takes less than all."""
+        written = os.pwrite(self._descriptor, data, offset)
+        while written < len(data):
+            written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+
+    def allocate(self, size: int) -> None:
+        """See IFile."""
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in _CANNOT_ALLOCATE:
+                raise
+            if os.fstat(self._descriptor).st_size < size:
+                os.pwrite(self._descriptor, b"\0", size - 1)
+
+    def truncate(self, size: int) -> None:
+        """See IFile."""
+        os.ftruncate(self._descriptor, size)
+
+    def sync(self) -> None:
+        """See IFile."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """See IFile."""
+        os.close(self._descriptor)
+
+
 @implementer(IFiles)
 class RealFiles:
     """The file system."""
 
-    def read(self, path: str, count: int = -1) -> bytes:
+    def open(self, path: str, *, sync: bool) -> RealFile:
+        """See IFiles."""
+        # Write and sync as one call: a thread that comes back from the system waits for the interpreter each time.
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | (os.O_DSYNC if sync else 0)
+        return RealFile(os.open(path, flags, 0o666))
+
+    def read(self, path: str, count: int = -1, offset: int = 0) -> bytes:
         """See IFiles."""
         with open(path, "rb") as file:
+            file.seek(offset)
             return file.read(count)
+
+    def truncate(self, path: str, size: int) -> None:
+        """See IFiles."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def write(self, path: str, data: bytes) -> None:
         """See IFiles."""

@@ -1,0 +1,155 @@
+"""TxnLog: the transaction log of one server: append, roll, truncate (wire document, c.3). Of the journal thread."""
+
+import errno
+from collections.abc import Iterable
+
+from zktw.storage.datadir import DataDir, zxid_of_name
+from zktw.storage.files import IFile
+from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER, HEADER_BYTES, LogReader, encode_entry
+from zktw.terms.errors import StorageError
+from zktw.terms.zxid import format_zxid
+
+PREALLOCATE_BYTES = 64 << 20
+# Room is made for more as soon as less than this is left, so that no batch waits for it in the middle.
+_ROOM_BYTES_MIN = 4096
+_NO_LIMIT = -1
+
+
+class TxnLog:
+    """Writes to one file at a time, named by its first zxid; never to one that an earlier life has written.
+
+    size_limit_bytes: a file that has grown beyond it is followed by another; -1: no limit. With sync, what append()
+    was given is durable when it returns. After a write that failed nothing can be appended any more.
+    """
+
+    def __init__(
+        self,
+        datadir: DataDir,
+        *,
+        preallocate_bytes: int = PREALLOCATE_BYTES,
+        size_limit_bytes: int = _NO_LIMIT,
+        sync: bool = True,
+        entry_bytes_max: int = ENTRY_BYTES_MAX,
+    ) -> None:
+        self._datadir = datadir
+        self._files = datadir.files
+        self._preallocate_bytes = preallocate_bytes
+        self._size_limit_bytes = size_limit_bytes
+        self._sync = sync
+        self._entry_bytes_max = entry_bytes_max
+        self._file: IFile | None = None
+        self._path = ""
+        # Where the next entry goes, and how far the file reaches.
+        self._end = 0
+        self._allocated = 0
+        self._failed = ""
+
+    def append(self, entries: Iterable[tuple[int, bytes]]) -> int:
+        """Write (zxid, payload) entries, in this order and as one write; returns the bytes written."""
+        if self._failed:
+            raise StorageError(self._failed)
+        entries = list(entries)
+        data = b"".join([encode_entry(payload) for _, payload in entries])
+        if not data:
+            return 0
+        try:
+            file = self._file or self._begin(entries[0][0])
+            self._make_room(file, self._end + len(data))
+            file.write(self._end, data)
+        except OSError as error:
+            self._failed = f"{self._path}: cannot be written: {error.strerror or error}"
+            raise StorageError(self._failed) from error
+        self._end += len(data)
+        if 0 <= self._size_limit_bytes < self._end:
+            self.roll()
+        return len(data)
+
+    def _begin(self, zxid: int) -> IFile:
+        """A new file, its header and its name durable before any entry."""
+        self._path = f"{self._datadir.logs}/log.{zxid:x}"
+        # The same name is free where a crash came before the first entry.
+        if self._files.exists(self._path) and next(self._read(f"log.{zxid:x}").entries(), None) is not None:
+            self._failed = f"{self._path}: holds transactions already, and another {format_zxid(zxid)} was to follow"
+            raise StorageError(self._failed)
+        file = self._file = self._files.open(self._path, sync=self._sync)
+        file.write(0, HEADER)
+        self._end = self._allocated = HEADER_BYTES
+        self._make_room(file, HEADER_BYTES)
+        if self._sync:
+            self._files.sync_directory(self._datadir.logs)
+        return file
+
+    def _make_room(self, file: IFile, end: int) -> None:
+        """Reserve whole blocks, so that a write does not have to wait for the file system to find room for it."""
+        block = self._preallocate_bytes
+        if block <= 0 or end + _ROOM_BYTES_MIN <= self._allocated:
+            return
+        wanted = -(-(end + _ROOM_BYTES_MIN) // block) * block
+        try:
+            file.allocate(wanted)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # What is left may do for the entries themselves; if not, their write fails.
+            return
+        self._allocated = wanted
+
+    def roll(self) -> None:
+        """Let the next entry begin a new file."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            # Reserved room is of no use any more. A reader does not miss it, and needn't find the cut durable.
+            file.truncate(self._end)
+        except OSError as error:
+            self._failed = f"{self._path}: cannot be cut: {error.strerror or error}"
+            raise StorageError(self._failed) from error
+        finally:
+            file.close()
+
+    def close(self) -> None:
+        """End, after a failure as well."""
+        if not self._failed:
+            self.roll()
+        elif self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def truncate(self, zxid: int) -> None:
+        """Forget what follows this transaction, durably. Refused, with nothing changed, where it isn't held.
+
+        Snapshots of later trees go first: one left behind would bring back what was cut. Of the log the newest files
+        go first, so that at each moment it holds a beginning of what it held.
+        """
+        self.roll()
+        kept = self._find_cut(zxid)
+        snapshots = self._datadir.snapshot_names()
+        if not any(zxid_of_name(name) <= zxid for name in snapshots):
+            raise StorageError(f"{self._datadir.snapshots}: no snapshot at or below {format_zxid(zxid)} to go back to")
+        for name in reversed(snapshots):
+            if zxid_of_name(name) > zxid:
+                self._datadir.remove(self._datadir.snapshots, name)
+        for name in reversed(self._datadir.log_names()):
+            if zxid_of_name(name) > zxid:
+                self._datadir.remove(self._datadir.logs, name)
+        if kept is not None:
+            name, size = kept
+            self._datadir.cut(name, size)
+
+    def _find_cut(self, zxid: int) -> tuple[str, int] | None:
+        """The last file that keeps anything, and the size to leave of it. StorageError: this transaction isn't held."""
+        holders = [name for name in self._datadir.log_names() if zxid_of_name(name) <= zxid]
+        size, last_zxid = HEADER_BYTES, -1
+        if holders:
+            reader = self._read(holders[-1])
+            for _, found, _ in reader.entries():
+                if found > zxid:
+                    break
+                size, last_zxid = reader.end_offset, found
+        if last_zxid != zxid and not any(zxid_of_name(name) == zxid for name in self._datadir.snapshot_names()):
+            raise StorageError(f"{self._datadir.logs}: no transaction {format_zxid(zxid)} to cut behind")
+        return (holders[-1], size) if holders else None
+
+    def _read(self, name: str) -> LogReader:
+        return self._datadir.log_reader(name, self._entry_bytes_max)
