@@ -1,23 +1,130 @@
 """Journal: what must be durable, written in order by a thread of its own."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from zktw.storage.datadir import DataDir
 from zktw.storage.files import IWorker
+from zktw.storage.txnlog import TxnLog
+from zktw.terms.errors import StorageError
 from zktw.wire.effects import EpochName
+
+Entries = list[tuple[int, bytes]]
 
 
 class Journal:
-    """Hands writes to the journal thread. A write is never cancelled; drained() tells when none is under way."""
+    """Hands writes to the journal thread. A write is never cancelled; drained() tells when none is under way.
 
-    def __init__(self, datadir: DataDir, worker: IWorker) -> None:
+    Group commit: of the log's batches one is in flight, and all that is appended meanwhile is the next. After a write
+    that failed nothing is written and nothing acknowledged any more.
+
+    on_persisted(zxid): all entries up to it are durable. on_failed(failure): a batch could not be written.
+    on_synced(ms, entries, bytes): what one batch took, in the thread. now_ms is called in the thread.
+    """
+
+    def __init__(
+        self,
+        datadir: DataDir,
+        worker: IWorker,
+        txn_log: TxnLog | None = None,
+        now_ms: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.on_persisted: Callable[[int], None] = lambda zxid: None
+        self.on_failed: Callable[[Failure], None] = lambda failure: None
+        self.on_synced: Callable[[float, int, int], None] = lambda ms, entries, size: None
         self._datadir = datadir
         self._worker = worker
+        self._log = txn_log if txn_log is not None else TxnLog(datadir)
+        self._now_ms = now_ms
+        self._failed = False
+        # What is to be appended; each but the first after a roll.
+        self._queue: deque[Entries] = deque([[]])
+        self._batch: Entries = self._queue[0]
+        self._writing = False
         self._under_way = 0
         self._waiting: list[Deferred[None]] = []
+
+    # -- the log -----------------------------------------------------------------------------------------------------
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Queue an entry of the log; flush() lets it be written."""
+        self._batch.append((zxid, payload))
+
+    def flush(self) -> None:
+        """Let all that is queued be written: now, or as soon as the batch in flight has ended."""
+        if self._failed:
+            self._batch.clear()
+        elif not self._writing and (self._batch or len(self._queue) > 1):
+            self._write_next()
+
+    def roll(self) -> None:
+        """Let what is appended from now on go into another file."""
+        if self._batch or len(self._queue) == 1:
+            self._batch = []
+            self._queue.append(self._batch)
+
+    def truncate(self, zxid: int) -> Deferred[None]:
+        """Forget what follows this transaction, on disk. Nothing may be queued. Fires when it is durable."""
+        assert not self._batch
+        assert len(self._queue) == 1
+        return self._run(self._log.truncate, zxid)
+
+    def close(self) -> Deferred[None]:
+        """Write what is queued, then close the file."""
+        return self.drained().addCallback(lambda _: self._run(self._log.close))
+
+    def _write_next(self) -> None:
+        rolls = False
+        while len(self._queue) > 1 and not self._queue[0]:
+            self._queue.popleft()
+            rolls = True
+        entries = self._queue[0]
+        self._queue[0] = []
+        if len(self._queue) == 1:
+            self._batch = self._queue[0]
+        self._writing = True
+        self._under_way += 1
+        writing = self._worker.run(self._write, rolls, entries).addCallbacks(self._written, self._not_written)
+        # What is told that its entries are durable has failed: nothing that follows can be relied on either.
+        writing.addErrback(self._broken)
+
+    def _write(self, rolls: bool, entries: Entries) -> tuple[int, int, int, float]:
+        """In the thread."""
+        begin_ms = self._now_ms()
+        if rolls:
+            self._log.roll()
+        size = self._log.append(entries)
+        return (entries[-1][0] if entries else -1), len(entries), size, self._now_ms() - begin_ms
+
+    def _written(self, written: tuple[int, int, int, float]) -> None:
+        zxid, count, size, took_ms = written
+        self._writing = False
+        # The next batch first: it is then under way while the reactor sees to this one.
+        self.flush()
+        try:
+            if count and not self._failed:
+                self.on_synced(took_ms, count, size)
+                self.on_persisted(zxid)
+        finally:
+            self._ended()
+
+    def _not_written(self, failure: Failure) -> None:
+        self._writing = False
+        self._fail()
+        try:
+            self.on_failed(failure)
+        finally:
+            self._ended()
+
+    def _broken(self, failure: Failure) -> None:
+        self._fail()
+        self.on_failed(failure)
+
+    # -- whole files -------------------------------------------------------------------------------------------------
 
     def write_epoch(self, name: EpochName, epoch: int) -> Deferred[None]:
         """Fires when the epoch is on disk."""
@@ -28,7 +135,8 @@ class Journal:
         return self._run(self._datadir.write_snapshot, zxid, body)
 
     def drained(self) -> Deferred[None]:
-        """Fires when every write has ended, and what waited for it has been told."""
+        """Write what is queued; fires when every write has ended, and what waited for it has been told."""
+        self.flush()
         if not self._under_way:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -36,13 +144,25 @@ class Journal:
         return waiting
 
     def _run(self, function: Callable[..., None], *args: Any) -> Deferred[None]:
+        if self._failed:
+            return fail(StorageError("nothing more is written, since a write has failed"))
         self._under_way += 1
         told: Deferred[None] = Deferred()
         self._worker.run(function, *args).addBoth(self._done, told)
         return told
 
     def _done(self, result: Any, told: Deferred[None]) -> None:
+        if isinstance(result, Failure):
+            self._fail()
         told.callback(result)
+        self._ended()
+
+    def _fail(self) -> None:
+        self._failed = True
+        self._batch = []
+        self._queue = deque([self._batch])
+
+    def _ended(self) -> None:
         self._under_way -= 1
         if not self._under_way:
             waiting, self._waiting = self._waiting, []
