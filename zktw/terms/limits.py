@@ -24,3 +24,5 @@ SUMMARY_RECENT_MAX = 1024
 # The first frame of a client is a ConnectRequest: 28 bytes without a password, 45 with one and all fields.
 CONNECT_REQUEST_BYTES_MIN = 28
 CONNECT_REQUEST_BYTES_MAX = 1024
+# A clock that rings so much too late tells of a stall of this process: sessions are not judged by it.
+STALL_MS = 250

@@ -309,6 +309,23 @@ class DataTree:
         events, self._events = self._events, []
         return events
 
+    def due(self, wall_ms: int, never_used_ms: int, count_max: int) -> Iterator[str]:
+        """Containers and TTL nodes that have outlived themselves (wire document, b.8), so many at most."""
+        for path in self.containers:
+            fields = unpack_node(self.nodes[path])
+            if fields.num_children or count_max <= 0:
+                continue
+            unused = fields.cversion == 0 and 0 < never_used_ms < wall_ms - fields.mtime
+            if fields.cversion > 0 or unused:
+                count_max -= 1
+                yield path
+        for path in self.ttls:
+            fields = unpack_node(self.nodes[path])
+            over = wall_ms - fields.mtime > self.rules.ttl_of(fields.owner)
+            if over and not fields.num_children and count_max > 0:
+                count_max -= 1
+                yield path
+
     # -- quotas ------------------------------------------------------------------------------------------------------
 
     def _note_quota_node(self, path: str, record: bytes) -> None:

@@ -21,14 +21,14 @@ class NodeKind(Enum):
 class OwnerRules:
     """How this ensemble reads owners; all its servers must read them alike.
 
-    Without extended types an owner that begins with 0xff is a session's.
+    Without extended types an owner that begins with 0xff is a session's; 3.5.3 marked times to live by the sign alone.
     """
 
     __slots__ = ("emulate_353", "extended")
 
     def __init__(self, *, extended: bool, emulate_353: bool = False) -> None:
         self.extended = extended
-        self.emulate_353 = emulate_353
+        self.emulate_353 = emulate_353 and extended
 
     def kind(self, owner: int) -> NodeKind:
         """What kind of node has this owner."""
@@ -36,19 +36,17 @@ class OwnerRules:
             return NodeKind.PERSISTENT
         if owner == CONTAINER_OWNER:
             return NodeKind.CONTAINER
+        if self.emulate_353:
+            return NodeKind.TTL if owner < 0 else NodeKind.EPHEMERAL
         if self.extended and (owner >> 56) & 0xFF == _TTL_MARK:
-            return NodeKind.TTL
-        if self.emulate_353 and owner < 0:
             return NodeKind.TTL
         return NodeKind.EPHEMERAL
 
     def ttl_of(self, owner: int) -> int:
         """The milliseconds that a TTL node lives without change."""
-        if self.extended and (owner >> 56) & 0xFF == _TTL_MARK:
-            return owner & TTL_MAX_MS
-        return owner & TTL_353_MAX_MS
+        return owner & (TTL_353_MAX_MS if self.emulate_353 else TTL_MAX_MS)
 
     def owner_of_ttl(self, ttl: int) -> int:
         """The owner that says so."""
-        unsigned = (1 << 63 | ttl) if self.emulate_353 and not self.extended else _TTL_BITS | ttl
+        unsigned = (1 << 63 if self.emulate_353 else _TTL_BITS) | ttl
         return unsigned - (1 << 64)

@@ -1,9 +1,34 @@
-"""The client's wire: so far the ConnectRequest that opens it (wire document, b.2)."""
+"""The client's wire: handshake, headers, requests and replies (wire document, section b).
 
+Requests are read from whole frames, header included; a WireError is answered by MARSHALLING_ERROR.
+"""
+
+import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from zktw.terms.codes import OpCode
+from zktw.terms.errors import WireError
 from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX
 from zktw.wire.jute import Reader
+from zktw.wire.records import Acls, read_acls
+
+# xid and type of a request.
+REQUEST_HEADER = struct.Struct(">ii")
+# length, xid, zxid and err of a reply.
+REPLY_HEADER = struct.Struct(">iiqi")
+REPLY_HEADER_BYTES = 16
+NOTIFICATION_XID, PING_XID, AUTH_XID, SET_WATCHES_XID = -1, -2, -4, -8
+PASSWORD_BYTES = 16
+SYNC_CONNECTED = 3
+BODY = REQUEST_HEADER.size
+MULTI_END = b"\xff\xff\xff\xff\x01\xff\xff\xff\xff"
+# type, done, err in front of each part of a multi.
+MULTI_HEADER = struct.Struct(">i?i")
+_CONNECTED = struct.Struct(">iiqi")
+# xid, zxid, err, then type, state and the length of the path.
+_EVENT = struct.Struct(">iqiiii")
+_INT = struct.Struct(">i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +57,163 @@ class ConnectRequest:
             reader.buffer(),
             reader.flag() if reader.remaining else None,
         )
+
+
+def encode_connect_response(timeout_ms: int, session_id: int, password: bytes, read_only: bool | None) -> bytes:
+    """The answer with its length; read_only None leaves the field out."""
+    body = _CONNECTED.pack(0, timeout_ms, session_id, len(password)) + password
+    if read_only is not None:
+        body += b"\x01" if read_only else b"\x00"
+    return _INT.pack(len(body)) + body
+
+
+def encode_reply(xid: int, zxid: int, err: int, body: bytes = b"") -> bytes:
+    """A reply with its length; one with an error has no body."""
+    return REPLY_HEADER.pack(REPLY_HEADER_BYTES + len(body), xid, zxid, err) + body
+
+
+def encode_event(type_: int, path: str, zxid: int) -> bytes:
+    """A watch event with its length."""
+    raw = path.encode("utf-8")
+    body = _EVENT.pack(NOTIFICATION_XID, zxid, 0, type_, SYNC_CONNECTED, len(raw))
+    return _INT.pack(len(body) + len(raw)) + body + raw
+
+
+class PathVersion(NamedTuple):
+    """Body of delete and check."""
+
+    path: str
+    version: int
+
+
+class CreateRequest(NamedTuple):
+    """Body of all creates; ttl is -1 for those without."""
+
+    path: str
+    data: bytes | None
+    acls: Acls | None
+    flags: int
+    ttl: int
+
+
+class SetDataRequest(NamedTuple):
+    """Body of setData; a null path is answered, not unreadable."""
+
+    path: str | None
+    data: bytes | None
+    version: int
+
+
+class SetAclRequest(NamedTuple):
+    """Body of setACL."""
+
+    path: str | None
+    acls: Acls | None
+    version: int
+
+
+class SetWatches(NamedTuple):
+    """Body of setWatches and setWatches2."""
+
+    relative_zxid: int
+    data: tuple[str, ...]
+    exist: tuple[str, ...]
+    child: tuple[str, ...]
+    persistent: tuple[str, ...]
+    recursive: tuple[str, ...]
+
+
+class AuthPacket(NamedTuple):
+    """Body of auth."""
+
+    scheme: str
+    auth: bytes
+
+
+def read_path(reader: Reader) -> str:
+    """A path that must not be null."""
+    path = reader.string()
+    if path is None:
+        raise WireError("a null path")
+    return path
+
+
+def read_create(reader: Reader, op: int) -> CreateRequest:
+    """Body of a create."""
+    path, data, acls, flags = read_path(reader), reader.buffer(), read_acls(reader), reader.i32()
+    return CreateRequest(path, data, acls, flags, reader.i64() if op == OpCode.CREATE_TTL else -1)
+
+
+def read_path_version(reader: Reader) -> PathVersion:
+    """Body of delete or check."""
+    return PathVersion(read_path(reader), reader.i32())
+
+
+def read_set_data(reader: Reader) -> SetDataRequest:
+    """Body of setData."""
+    return SetDataRequest(reader.string(), reader.buffer(), reader.i32())
+
+
+def read_set_acl(reader: Reader) -> SetAclRequest:
+    """Body of setACL."""
+    return SetAclRequest(reader.string(), read_acls(reader), reader.i32())
+
+
+MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
+_CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
+
+
+def read_multi(reader: Reader) -> list[MultiOp]:
+    """Body of multi: (OpCode, request) up to its end. A null path anywhere makes it unreadable."""
+    ops: list[MultiOp] = []
+    while True:
+        type_, done, _ = reader.i32(), reader.flag(), reader.i32()
+        if done:
+            return ops
+        if type_ in _CREATES:
+            ops.append((type_, read_create(reader, type_)))
+        elif type_ in (OpCode.DELETE, OpCode.CHECK):
+            ops.append((type_, read_path_version(reader)))
+        elif type_ == OpCode.SET_DATA:
+            request = read_set_data(reader)
+            if request.path is None:
+                raise WireError("a null path")
+            ops.append((type_, request))
+        else:
+            raise WireError(f"an operation of type {type_} in a multi")
+
+
+def read_multi_read(reader: Reader) -> list[tuple[int, str]]:
+    """Body of multiRead: (OpCode, path) up to its end; watch flags count for nothing."""
+    ops: list[tuple[int, str]] = []
+    while True:
+        type_, done, _ = reader.i32(), reader.flag(), reader.i32()
+        if done:
+            return ops
+        if type_ not in (OpCode.GET_DATA, OpCode.GET_CHILDREN):
+            raise WireError(f"an operation of type {type_} in a multiRead")
+        ops.append((type_, read_path(reader)))
+        reader.flag()
+
+
+def _read_paths(reader: Reader) -> tuple[str, ...]:
+    count = reader.i32()
+    # A null list is unreadable, any other negative count is read as none.
+    if count == -1 or count * 4 > reader.remaining:
+        raise WireError(f"{count} paths, {reader.remaining} bytes left")
+    return tuple([read_path(reader) for _ in range(count)])
+
+
+def read_set_watches(reader: Reader, op: int) -> SetWatches:
+    """Body of setWatches or setWatches2."""
+    relative_zxid = reader.i64()
+    data, exist, child = _read_paths(reader), _read_paths(reader), _read_paths(reader)
+    if op == OpCode.SET_WATCHES:
+        return SetWatches(relative_zxid, data, exist, child, (), ())
+    return SetWatches(relative_zxid, data, exist, child, _read_paths(reader), _read_paths(reader))
+
+
+def read_auth(reader: Reader) -> AuthPacket:
+    """Body of auth; its type counts for nothing."""
+    reader.i32()
+    return AuthPacket(reader.string() or "", reader.buffer() or b"")

@@ -1,0 +1,99 @@
+"""Request and Client: what is asked, and who asks."""
+
+from collections import deque
+from typing import Any
+
+from zktw.pipeline.sessions import Session
+from zktw.wire.records import Identity
+
+
+class Request:
+    """One request whose answer is still to come. frame is the whole of it, header included."""
+
+    __slots__ = ("client", "cxid", "frame", "identities", "op", "session_id", "since_ms")
+
+    def __init__(
+        self,
+        client: "Client | None",
+        session_id: int,
+        cxid: int,
+        op: int,
+        frame: bytes,
+        identities: tuple[Identity, ...],
+        since_ms: float,
+    ) -> None:
+        self.client = client
+        self.session_id = session_id
+        self.cxid = cxid
+        self.op = op
+        self.frame = frame
+        self.identities = identities
+        self.since_ms = since_ms
+
+
+class Client:
+    """A connection as the pipeline knows it: its session, who it is, and what it is to be told.
+
+    Replies gather in out; whoever lets the pipeline work writes them. waiting holds, in order, requests whose turn has
+    not come: writes under way, and all that came behind them.
+    """
+
+    __slots__ = (
+        "closing",
+        "connect",
+        "dirty",
+        "identities",
+        "last_cxid",
+        "last_op",
+        "last_zxid",
+        "latency_count",
+        "latency_last",
+        "latency_max",
+        "latency_min",
+        "latency_total",
+        "number",
+        "out",
+        "read_only",
+        "responded_ms",
+        "session",
+        "shell",
+        "waiting",
+    )
+
+    def __init__(self, number: int, address: str, shell: Any) -> None:
+        self.number = number
+        # What carries it; the pipeline only hands it back.
+        self.shell = shell
+        self.identities: tuple[Identity, ...] = (Identity("ip", address),)
+        self.session: Session | None = None
+        self.out: list[bytes] = []
+        self.waiting: deque[Request] = deque()
+        self.dirty = False
+        # Nothing more is taken from it; the connection ends when what it was told is written.
+        self.closing = False
+        # Whether its handshake asked for read-only service; None where it did not speak of it.
+        self.read_only: bool | None = None
+        self.connect = False
+        self.reset_stats()
+
+    def reset_stats(self) -> None:
+        """What cons shows of it begins anew."""
+        self.last_op = "NA"
+        self.last_cxid = -1
+        self.last_zxid = -1
+        self.responded_ms = 0.0
+        self.latency_last = 0
+        self.latency_count = 0
+        self.latency_total = 0
+        self.latency_min = 0
+        self.latency_max = 0
+
+    def note_latency(self, latency_ms: int) -> None:
+        """A request has been answered after so long."""
+        if not self.latency_count or latency_ms < self.latency_min:
+            self.latency_min = latency_ms
+        if latency_ms > self.latency_max:
+            self.latency_max = latency_ms
+        self.latency_count += 1
+        self.latency_total += latency_ms
+        self.latency_last = latency_ms

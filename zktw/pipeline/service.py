@@ -1,0 +1,363 @@
+"""DataService: clients, their sessions and the database. Reads are answered here; writes are handed to submit.
+
+Whoever lets it work (a shell) writes afterwards what the clients in `dirty` are to be told, and closes those that are
+closing. Nothing is answered out of order: what comes behind a write of the same client waits for it.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from zktw.pipeline.auth import Authentication
+from zktw.pipeline.reads import Reads
+from zktw.pipeline.replies import reply_to
+from zktw.pipeline.request import Client, Request
+from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
+from zktw.terms.codes import ErrorCode, OpCode, Perm
+from zktw.tree.database import Database
+from zktw.tree.datatree import Applied, Event
+from zktw.tree.watches import WatchManager
+from zktw.wire.client import (
+    BODY,
+    REQUEST_HEADER,
+    ConnectRequest,
+    encode_connect_response,
+    encode_event,
+    encode_reply,
+    read_auth,
+)
+from zktw.wire.jute import Reader
+from zktw.wire.records import OPEN_ACL
+from zktw.wire.txn import Txn, TxnHeader
+
+_unpack_header = REQUEST_HEADER.unpack_from
+_pack_header = REQUEST_HEADER.pack
+_INT_TIMEOUT = REQUEST_HEADER
+# Writes that a client may ask for.
+WRITES = frozenset(
+    {
+        OpCode.CREATE,
+        OpCode.CREATE2,
+        OpCode.CREATE_CONTAINER,
+        OpCode.CREATE_TTL,
+        OpCode.DELETE,
+        OpCode.SET_DATA,
+        OpCode.SET_ACL,
+        OpCode.MULTI,
+        OpCode.RECONFIG,
+        OpCode.CLOSE_SESSION,
+    }
+)
+_PING = int(OpCode.PING)
+
+
+class Figures(Protocol):
+    """What is counted along the way."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Something happened that mntr counts."""
+
+    def note_latency(self, latency_ms: int, write: bool) -> None:
+        """A request was answered after so long."""
+
+
+class DataService:
+    """What a server does for its clients, whatever its role; submit(request) says where writes go."""
+
+    def __init__(
+        self,
+        database: Database,
+        tracker: SessionTracker,
+        auth: Authentication,
+        figures: Figures,
+        *,
+        length_max: int,
+        timeout_min_ms: int,
+        timeout_max_ms: int,
+        enforced_schemes: tuple[str, ...] | None = None,
+    ) -> None:
+        self.database = database
+        self.tracker = tracker
+        self.watches = WatchManager()
+        self.auth = auth
+        self.submit: Callable[[Request], None]
+        self.clients: dict[int, Client] = {}
+        self.dirty: list[Client] = []
+        # Requests that wait for their turn, of all clients.
+        self.outstanding = 0
+        self.now_ms = 0.0
+        self.wall_ms = 0
+        self._figures = figures
+        self._length_max = length_max
+        self._timeout_min_ms = timeout_min_ms
+        self._timeout_max_ms = timeout_max_ms
+        self._enforced_schemes = enforced_schemes
+        self._reads = Reads(database, self.watches, auth, length_max)
+        self._read_ops = frozenset(self._reads.handlers)
+        for session_id, timeout_ms in database.sessions.items():
+            tracker.add(session_id, timeout_ms, tracker.deadline_ms)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def opened(self, client: Client) -> None:
+        """A connection is there."""
+        self.clients[client.number] = client
+
+    def closed(self, client: Client) -> None:
+        """A connection has ended; its session waits for another, or for its end."""
+        self.clients.pop(client.number, None)
+        self.watches.forget(client.number)
+        self._leave(client)
+
+    def _leave(self, client: Client) -> None:
+        session, client.session = client.session, None
+        if session is not None and session.owner is client:
+            session.owner = None
+        # What it still waits for happens, but nobody is told.
+        self.outstanding -= len(client.waiting)
+        client.waiting.clear()
+
+    def _mark(self, client: Client) -> None:
+        if not client.dirty:
+            client.dirty = True
+            self.dirty.append(client)
+
+    def _close(self, client: Client) -> None:
+        client.closing = True
+        self._mark(client)
+
+    def tell(self, client: Client, data: bytes) -> None:
+        """Let a client be told this."""
+        client.out.append(data)
+        if not client.dirty:
+            client.dirty = True
+            self.dirty.append(client)
+
+    # -- handshake ---------------------------------------------------------------------------------------------------
+
+    def connect(self, client: Client, asked: ConnectRequest) -> str:
+        """A client's first frame. Returns why it is turned away without an answer, or ""."""
+        if asked.last_zxid_seen > self.database.last_zxid:
+            self._close(client)
+            return (
+                f"it has seen zxid 0x{asked.last_zxid_seen:x}, this server only 0x{self.database.last_zxid:x};"
+                " it must try another server"
+            )
+        client.read_only = asked.read_only
+        timeout_ms = min(max(asked.timeout_ms, self._timeout_min_ms), self._timeout_max_ms)
+        if asked.session_id == 0:
+            self._begin_session(client, timeout_ms)
+        else:
+            self._resume_session(client, asked, timeout_ms)
+        return ""
+
+    def _begin_session(self, client: Client, timeout_ms: int) -> None:
+        session = self.tracker.add(self.tracker.new_id(), timeout_ms, self.now_ms)
+        session.owner = client
+        client.session = session
+        client.connect = True
+        frame = _pack_header(0, OpCode.CREATE_SESSION) + timeout_ms.to_bytes(4, "big", signed=True)
+        self._queue(Request(client, session.id, 0, OpCode.CREATE_SESSION, frame, client.identities, self.now_ms))
+
+    def _resume_session(self, client: Client, asked: ConnectRequest, timeout_ms: int) -> None:
+        session = self.tracker.sessions.get(asked.session_id)
+        if session is None or session.closing or asked.password != password_of(asked.session_id):
+            self.tell(client, encode_connect_response(0, 0, NO_PASSWORD, _read_only_field(client)))
+            self._close(client)
+            return
+        former = session.owner
+        if isinstance(former, Client):
+            former.session = None
+            self._close(former)
+        session.owner = client
+        self.tracker.add(session.id, timeout_ms, self.now_ms)
+        self._welcome(client, session)
+
+    def _welcome(self, client: Client, session: Session) -> None:
+        client.session = session
+        client.connect = False
+        client.last_op = "SESS"
+        client.responded_ms = self.now_ms
+        self.tell(
+            client,
+            encode_connect_response(session.timeout_ms, session.id, password_of(session.id), _read_only_field(client)),
+        )
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def on_frame(self, client: Client, frame: bytes) -> None:
+        """A request of a client that has a session. Whoever calls has checked that it is not closing."""
+        session = client.session
+        if session is None or session.closing:
+            return
+        session.heard_ms = self.now_ms
+        if len(frame) < BODY:
+            self._close(client)
+            return
+        xid, op = _unpack_header(frame)
+        client.last_cxid = xid
+        client.last_op = op
+        if self._enforced_schemes is not None and op not in (OpCode.AUTH, OpCode.SASL) and self._is_stranger(client):
+            self.tell(client, encode_reply(xid, 0, ErrorCode.SASL_AUTH_REQUIRED))
+            self._close(client)
+        elif op in self._read_ops:
+            if client.waiting:
+                client.waiting.append(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+                self.outstanding += 1
+            else:
+                self.tell(client, self._reads.answer(client, op, xid, frame))
+                client.note_latency(0)
+        elif op in WRITES:
+            self._queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+        elif op == OpCode.AUTH:
+            self._authenticate(client, xid, frame)
+        elif op == OpCode.SASL:
+            # Without a configuration for it: a token that is null, as Apache answers.
+            self.tell(client, encode_reply(xid, 0, 0, b"\xff\xff\xff\xff"))
+        else:
+            self._queue_unknown(client, session, xid, op, frame)
+
+    def _queue(self, request: Request) -> None:
+        if request.op == OpCode.CLOSE_SESSION:
+            session = self.tracker.sessions.get(request.session_id)
+            if session is not None:
+                session.closing = True
+        if request.client is not None:
+            request.client.waiting.append(request)
+            self.outstanding += 1
+        self.submit(request)
+
+    def _queue_unknown(self, client: Client, session: Session, xid: int, op: int, frame: bytes) -> None:
+        """An operation that does not exist is answered in its turn, and ends the connection."""
+        if client.waiting:
+            client.waiting.append(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+            self.outstanding += 1
+            return
+        self.tell(client, encode_reply(xid, -1, ErrorCode.UNIMPLEMENTED))
+        self._close(client)
+
+    def _is_stranger(self, client: Client) -> bool:
+        schemes = self._enforced_schemes or ()
+        return not any(identity.scheme in schemes for identity in client.identities)
+
+    def _authenticate(self, client: Client, xid: int, frame: bytes) -> None:
+        """Never queued: what comes behind it is judged by what it brought."""
+        reader = Reader(frame, self._length_max)
+        reader.offset = BODY
+        packet = read_auth(reader)
+        identities = self.auth.authenticate(packet.scheme, packet.auth, client.identities)
+        if identities is None:
+            self._figures.count("auth_failed_count")
+            self.tell(client, encode_reply(xid, 0, ErrorCode.AUTH_FAILED))
+            self._close(client)
+            return
+        client.identities = identities
+        self.tell(client, encode_reply(xid, 0, 0))
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def commit(self, header: TxnHeader, txn: Txn, request: Request | None) -> Applied:
+        """Apply the next transaction; watchers hear of it before anybody is answered."""
+        applied = self.database.apply(header, txn)
+        events = self.database.tree.take_events()
+        if events:
+            self._deliver(events, header.zxid)
+        if header.type == OpCode.CREATE_SESSION and request is None:
+            self.tracker.add(header.client_id, self.database.sessions[header.client_id], self.now_ms)
+        elif header.type == OpCode.CLOSE_SESSION:
+            self._end_session(header.client_id, request)
+        if request is not None and request.client is not None:
+            self._answer(request.client, request, applied)
+        return applied
+
+    def _deliver(self, events: list[Event], zxid: int) -> None:
+        trigger, clients = self.watches.trigger, self.clients
+        for type_, path, acls in events:
+            watchers = trigger(type_, path)
+            if not watchers:
+                continue
+            frame = encode_event(type_, path, zxid)
+            is_open = acls == OPEN_ACL
+            for number in watchers:
+                client = clients[number]
+                if is_open or self.auth.allows(acls, Perm.READ, client.identities):
+                    self.tell(client, frame)
+
+    def _end_session(self, session_id: int, request: Request | None) -> None:
+        session = self.tracker.remove(session_id)
+        owner = session.owner if session is not None else None
+        if isinstance(owner, Client) and (request is None or request.client is not owner):
+            # It has expired: its connection ends without a word.
+            owner.out.clear()
+            owner.session = None
+            self._close(owner)
+
+    def _answer(self, client: Client, request: Request, applied: Applied) -> None:
+        waiting = client.waiting
+        if not waiting:
+            return  # its connection has ended, or another has taken its session
+        assert waiting[0] is request
+        waiting.popleft()
+        self.outstanding -= 1
+        latency_ms = int(self.now_ms - request.since_ms)
+        client.note_latency(latency_ms)
+        client.responded_ms = self.now_ms
+        client.last_zxid = self.database.last_zxid
+        self._figures.note_latency(latency_ms, True)
+        if request.op == OpCode.CREATE_SESSION:
+            assert client.session is not None
+            self._welcome(client, client.session)
+        else:
+            self.tell(client, reply_to(request, applied, self.database.last_zxid))
+            if request.op == OpCode.CLOSE_SESSION:
+                self._close(client)
+        if waiting:
+            self._answer_reads(client)
+
+    def _answer_reads(self, client: Client) -> None:
+        """Reads that waited for a write, up to the next write."""
+        waiting = client.waiting
+        while waiting and not client.closing:
+            request = waiting[0]
+            if request.op in WRITES:
+                return
+            waiting.popleft()
+            self.outstanding -= 1
+            if request.op in self._read_ops:
+                self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
+                latency_ms = int(self.now_ms - request.since_ms)
+                client.note_latency(latency_ms)
+                self._figures.note_latency(latency_ms, False)
+            else:
+                self.tell(client, encode_reply(request.cxid, -1, ErrorCode.UNIMPLEMENTED))
+                self._close(client)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline_ms(self) -> float:
+        """When on_clock is to be called."""
+        return self.tracker.deadline_ms
+
+    def on_clock(self) -> list[Session]:
+        """Sessions that have expired are on their way to their end."""
+        expired = self.tracker.on_clock(self.now_ms)
+        for session in expired:
+            self.close_session(session.id)
+        return expired
+
+    def close_session(self, session_id: int) -> None:
+        """Let a session end, as its expiry would."""
+        frame = _pack_header(0, OpCode.CLOSE_SESSION)
+        self._queue(Request(None, session_id, 0, OpCode.CLOSE_SESSION, frame, (), self.now_ms))
+
+    def reap(self, never_used_ms: int, count_max: int) -> list[str]:
+        """Containers that have lost their last child, and nodes whose time to live is over, are on their way out."""
+        paths = list(self.database.tree.due(self.wall_ms, never_used_ms, count_max))
+        for path in paths:
+            frame = _pack_header(0, OpCode.DELETE_CONTAINER) + path.encode("utf-8")
+            self._queue(Request(None, 0, 0, OpCode.DELETE_CONTAINER, frame, (), self.now_ms))
+        return paths
+
+
+def _read_only_field(client: Client) -> bool | None:
+    return None if client.read_only is None else False
