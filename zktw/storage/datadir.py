@@ -13,7 +13,15 @@ from typing import TypeVar
 
 from zktw.storage.files import IFiles
 from zktw.storage.logformat import ENTRY_BYTES_MAX, LogReader
-from zktw.storage.snapformat import GZIP_MAGIC, SNAPPY_MAGIC, TAIL, check_snapshot, encode_snapshot, looks_whole
+from zktw.storage.snapformat import (
+    GZIP_MAGIC,
+    SNAPPY_MAGIC,
+    TAIL,
+    Compression,
+    check_snapshot,
+    encode_snapshot,
+    looks_whole,
+)
 from zktw.terms.errors import ProtocolError, StorageError, WireError
 from zktw.terms.limits import JUTE_MAXBUFFER, SNAPSHOT_BYTES_MAX
 from zktw.terms.zxid import counter_of, epoch_of
@@ -27,8 +35,6 @@ VERSION_DIRECTORY = "version-2"
 # every reader, Apache's too, takes "snapshot.5.anything" for a snapshot.
 NEW_PREFIX = "zktw-new."
 APACHE_SUFFIX = ".tmp"
-_LOG_HEADER_BYTES = 16
-_LOG_MAGIC = b"ZKLG"
 _EPOCH_MAX = 2**63 - 1
 _ZXID_MAX = 2**63 - 1
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -47,6 +53,14 @@ class Recovered:
     last_zxid: int
     current_epoch: int
     accepted_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """The two epochs of a member of an ensemble."""
+
+    current: int
+    accepted: int
 
 
 class DataDir:
@@ -102,31 +116,20 @@ class DataDir:
 
         A server outside of an ensemble needs no epochs: they are then neither read nor written.
         """
-        self._clear_leftovers()
+        self.clear_leftovers()
         self._refuse_logs()
         last_zxid = self._load_snapshot()
         if last_zxid is None:
             last_zxid = self._begin_empty(db_autocreate)
-        self._remove_marker()
+        self.remove_marker()
         if not epochs:
             return Recovered(last_zxid, 0, 0)
         return self._load_epochs(last_zxid)
 
     def _refuse_logs(self) -> None:
         for name in self.log_names():
-            path = f"{self.logs}/{name}"
-            head = self.guard(path, partial(self.files.read, path, _LOG_HEADER_BYTES + 12))
-            if not head:
-                continue
-            if head[:4] != _LOG_MAGIC:
-                raise StorageError(
-                    f"{path}: damaged at byte 0: it begins with {head[:4].hex()}, a transaction log with"
-                    f" {_LOG_MAGIC.hex()}; {MOVE_AWAY}"
-                )
-            if len(head) < _LOG_HEADER_BYTES:
-                raise StorageError(f"{path}: damaged at byte {len(head)}: its header is cut off; {MOVE_AWAY}")
-            if any(head[_LOG_HEADER_BYTES + 8 :]):
-                raise StorageError(f"{path}: holds transactions; {NO_DATA_YET}")
+            if next(self.log_reader(name).entries(), None) is not None:
+                raise StorageError(f"{self.logs}/{name}: holds transactions; {NO_DATA_YET}")
 
     def _load_snapshot(self) -> int | None:
         """The zxid of the newest snapshot that is whole; None if there is none."""
@@ -189,7 +192,11 @@ class DataDir:
         self.write_snapshot(0, fresh_snapshot_body())
         return 0
 
-    def _remove_marker(self) -> None:
+    def has_marker(self) -> bool:
+        """Whether an operator allows to begin with an empty tree."""
+        return self.files.exists(self._marker)
+
+    def remove_marker(self) -> None:
         """It allows one empty start, this one; left behind, it would allow the next, after a loss."""
         if self.files.exists(self._marker):
             self.guard(self._marker, lambda: self.files.remove(self._marker))
@@ -201,6 +208,12 @@ class DataDir:
     def _load_epochs(self, last_zxid: int) -> Recovered:
         # A process that died between rename and sync left names that are read now and could be gone after a power cut.
         self.guard(self.snapshots, partial(self.files.sync_directory, self.snapshots))
+        epochs = self.read_epochs(last_zxid)
+        self.settle_epochs(epochs)
+        return Recovered(last_zxid, epochs.current, epochs.accepted)
+
+    def read_epochs(self, last_zxid: int) -> Epochs:
+        """What the epochs are, with what a crash left half done completed. StorageError where no crash left it so."""
         of_history = max(0, epoch_of(last_zxid))
         current = self._read_epoch("currentEpoch")
         accepted = self._read_epoch("acceptedEpoch")
@@ -217,13 +230,14 @@ class DataDir:
         if of_history > new_current:
             # A crash came between the synchronised history and the epoch that it belongs to (bug 1653).
             new_current = max(of_history, self._foreign_epoch())
-        new_accepted = max(new_current, accepted or 0)
-        # In this order: at no moment may currentEpoch be above acceptedEpoch.
-        if new_accepted != accepted:
-            self.write_epoch("acceptedEpoch", new_accepted)
-        if new_current != current:
-            self.write_epoch("currentEpoch", new_current)
-        return Recovered(last_zxid, new_current, new_accepted)
+        return Epochs(new_current, max(new_current, accepted or 0))
+
+    def settle_epochs(self, epochs: Epochs) -> None:
+        """Write what of these is not so on disk. In this order: currentEpoch is at no moment above acceptedEpoch."""
+        if epochs.accepted != self._read_epoch("acceptedEpoch"):
+            self.write_epoch("acceptedEpoch", epochs.accepted)
+        if epochs.current != self._read_epoch("currentEpoch"):
+            self.write_epoch("currentEpoch", epochs.current)
 
     def write_epoch(self, name: EpochName, epoch: int) -> None:
         """Replace an epoch file; durable on return."""
@@ -231,7 +245,15 @@ class DataDir:
 
     def write_snapshot(self, zxid: int, body: bytes) -> None:
         """Write the tree of this zxid as a snapshot; durable on return."""
-        self._replace(f"{self.snapshots}/snapshot.{zxid:x}", encode_snapshot(body))
+        self.put_snapshot(zxid, encode_snapshot(body))
+
+    def put_snapshot(self, zxid: int, content: bytes, compression: Compression = "") -> None:
+        """Write a whole snapshot file; durable on return."""
+        self._replace(self.snapshot_path(zxid, compression), content)
+
+    def snapshot_path(self, zxid: int, compression: Compression = "") -> str:
+        """The name of a snapshot."""
+        return f"{self.snapshots}/snapshot.{zxid:x}" + (f".{compression}" if compression else "")
 
     def _replace(self, path: str, content: bytes) -> None:
         directory, _, name = path.rpartition("/")
@@ -267,7 +289,8 @@ class DataDir:
             return None
         return self.guard(path, lambda: self.files.read(path, 64)).decode("utf-8", "replace").strip()
 
-    def _clear_leftovers(self) -> None:
+    def clear_leftovers(self) -> None:
+        """Remove what was being written when the last process died."""
         for name in self._list(self.snapshots):
             if name.startswith(NEW_PREFIX):
                 path = f"{self.snapshots}/{name}"
@@ -278,7 +301,7 @@ class DataDir:
     def purge(self, retain: int) -> list[str]:
         """Remove snapshots older than the `retain` newest whole ones, and the logs that none of these needs."""
         assert retain > 0
-        kept = [name for name in self.snapshot_names() if self._is_whole(name)][-retain:]
+        kept = [name for name in self.snapshot_names() if self.is_whole(name)][-retain:]
         if not kept:
             return []
         oldest = zxid_of_name(kept[0])
@@ -291,7 +314,8 @@ class DataDir:
             self.guard(path, partial(self.files.remove, path))
         return [name for _, name in removed]
 
-    def _is_whole(self, name: str) -> bool:
+    def is_whole(self, name: str) -> bool:
+        """Whether a snapshot seems to have been written to its end; of a packed one only the first bytes tell."""
         path = f"{self.snapshots}/{name}"
         for suffix, magic in ((".gz", GZIP_MAGIC), (".snappy", SNAPPY_MAGIC)):
             if name.endswith(suffix):
@@ -310,8 +334,6 @@ class DataDir:
             with suppress(FileNotFoundError):
                 total += self.files.size(f"{directory}/{name}")
         return total
-
-    # -- files by name -----------------------------------------------------------------------------------------------
 
     def snapshot_names(self) -> list[str]:
         """The snapshots, oldest first by zxid; names whose number is none are not ours."""
