@@ -7,7 +7,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from zktw.net.clientcnxn import ClientCnxn, ClientCnxnFactory
+from zktw.net.clientcnxn import ClientCnxn
+from zktw.net.clientfactory import ClientCnxnFactory
 
 TIMEOUT_MS = 10_000
 FRAME_BYTES_MAX = 0xFFFFF

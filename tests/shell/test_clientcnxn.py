@@ -7,7 +7,8 @@ from clientport import FRAME_BYTES_MAX, TIMEOUT_MS, ClientPort, Link, Service
 from twisted.internet.address import IPv6Address
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from zktw.net.clientcnxn import QUIET_MS, java_host
+from zktw.net.clientcnxn import java_host
+from zktw.net.clientfactory import QUIET_MS
 from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
 
 CONNECT = bytes.fromhex("00000000000000000000000000002710000000000000000000000010" + "00" * 16 + "00")

@@ -4,7 +4,7 @@ import pytest
 from clientport import TIMEOUT_MS, ClientPort
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from zktw.net.clientcnxn import QUIET_MS
+from zktw.net.clientfactory import QUIET_MS
 
 FIELDS = bytes.fromhex("000000000000000000000000000027100000000000000000")
 

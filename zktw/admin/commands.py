@@ -39,8 +39,11 @@ class Facts(Protocol):
     config: Config
     stats: ServerStats
     version: str
-    node_count: int
     trace_mask: int
+
+    @property
+    def node_count(self) -> int:
+        """Nodes, of which the root counts twice."""
 
     @property
     def is_serving(self) -> bool:

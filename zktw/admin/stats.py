@@ -36,6 +36,12 @@ class Summary:
             self._recent[self._next] = value
             self._next = (self._next + 1) % SUMMARY_RECENT_MAX
 
+    def add_zeros(self, count: int) -> None:
+        """So many more values, each 0."""
+        # One of them stands for all in the percentiles: they come by the dozen.
+        self.add(0)
+        self.count += count - 1
+
     @property
     def average(self) -> float:
         """The mean to four digits, halves upwards; 0 of nothing."""
@@ -82,6 +88,16 @@ class ServerStats:
     def add(self, name: str, value: int) -> None:
         """Something took so long, or was so large."""
         self.summaries[name].add(value)
+
+    def note_latency(self, latency_ms: int, write: bool) -> None:
+        """A request was answered after so long."""
+        self.latency.add(latency_ms)
+        self.summaries["updatelatency" if write else "readlatency"].add(latency_ms)
+
+    def note_reads(self, count: int) -> None:
+        """So many reads were answered as soon as they came."""
+        self.latency.add_zeros(count)
+        self.summaries["readlatency"].add_zeros(count)
 
     def add_for(self, name: str, key: str, value: int) -> None:
         """The same of a figure that each server, or each part of the tree, has of its own."""

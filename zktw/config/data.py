@@ -4,12 +4,14 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass, field
+from typing import Literal
 
 from zktw.config.values import INT_MAX, Values
 
 SNAP_COUNT_MIN = 2
 KB_MAX = 2**53
-COMPRESSIONS = ("", "gz", "snappy")
+Compression = Literal["", "gz", "snappy"]
+COMPRESSIONS: tuple[Compression, ...] = ("", "gz", "snappy")
 DIGEST_KEY = "DigestAuthenticationProvider."
 # Java's names of digests, in capitals, and hashlib's.
 ALGORITHMS = {
@@ -61,7 +63,7 @@ class DataConfig:
     serialize_last_zxid: bool = True
     close_session_txn: bool = True
     # "", "gz" or "snappy".
-    compression: str = ""
+    compression: Compression = ""
     extended_types: bool = False
     emulate_353: bool = False
     container_check_interval_ms: int = 60_000
@@ -163,11 +165,12 @@ def _or_unbounded(number: int) -> int:
     return number if number > 0 else INT_MAX
 
 
-def _compression(values: Values) -> str:
-    method = values.text("snapshot.compression.method").lower()
-    if method not in COMPRESSIONS:
-        raise values.error("snapshot.compression.method", "unknown method; gz or snappy, or nothing for none")
-    return method
+def _compression(values: Values) -> Compression:
+    wanted = values.text("snapshot.compression.method").lower()
+    for method in COMPRESSIONS:
+        if method == wanted:
+            return method
+    raise values.error("snapshot.compression.method", "unknown method; gz or snappy, or nothing for none")
 
 
 def _digest_algorithm(values: Values) -> str:

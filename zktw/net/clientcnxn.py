@@ -1,32 +1,72 @@
-"""ClientCnxn: one connection on a client port. Words are answered; clients are turned away, as none is served yet."""
+"""ClientCnxn: one connection on a client port: four-letter words, and the frames of clients with a session."""
 
-from collections.abc import Iterator
+import struct
 from ipaddress import AddressValueError, IPv6Address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from zktw.net.quiet import Quiet
+from zktw.pipeline.request import Client
 from zktw.terms.errors import WireError
-from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
+from zktw.terms.limits import CLIENT_BACKLOG_BYTES_MAX, CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
 from zktw.wire.client import ConnectRequest
+
+if TYPE_CHECKING:
+    from zktw.net.clientfactory import ClientCnxnFactory
 
 log = Logger()
 
 WORD_BYTES = 4
 MASK_BYTES = 8
-# Clients that are refused come again at once, and all of them do: one line of the log stands for many.
-QUIET_MS = 10_000
 _HTTP = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
 # A TLS record of the handshake kind, version 3.x.
 _TLS = b"\x16\x03"
+_unpack_int = struct.Struct(">i").unpack_from
+
+
+class Pipeline(Interface):
+    """What serves clients that have a session. enter() and leave() bound each piece of work."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many requests wait that no more are taken from clients that have some waiting."""
+
+    def enter(self) -> None:
+        """Something has come: look at the clock."""
+
+    def leave(self) -> None:
+        """All that came has been taken: let clients be told what they are to be told."""
+
+    def opened(self, client: Client) -> None:
+        """A connection has sent its first frame."""
+
+    def closed(self, client: Client) -> None:
+        """It has ended."""
+
+    def connect(self, client: Client, asked: ConnectRequest) -> str:
+        """The first frame; why the client is turned away without an answer, or ""."""
+
+    def on_frame(self, client: Client, frame: bytes) -> None:
+        """A request."""
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether a request of this size may be taken now."""
+
+    def throttled(self, client: Client) -> None:
+        """Requests of this client are left unread until there is room again."""
 
 
 class Service(Interface):
     """What the client port needs of its server."""
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What serves sessions; None while there are none."""
 
     def word_for(self, first: bytes) -> str | None:
         """The four-letter word that these four bytes are, or None."""
@@ -40,15 +80,16 @@ class Service(Interface):
     def count(self, name: str, by: int = 1) -> None:
         """Something happened that mntr counts."""
 
-    def packet_received(self) -> None:
-        """A packet or word has come."""
+    def packets_received(self, count: int) -> None:
+        """So many packets or words have come."""
 
-    def packet_sent(self) -> None:
-        """An answer has left."""
+    def packets_sent(self, count: int) -> None:
+        """So many answers have left."""
 
 
+@implementer(IPushProducer)
 class ClientCnxn(Protocol):
-    """Its first four bytes say what it is: a word, or the length of a client's first frame. One of either is taken."""
+    """Its first four bytes say what it is: a word, or the length of a client's first frame."""
 
     # Declared wider than Twisted's: a TCP transport, real or simulated.
     transport: Any
@@ -58,19 +99,30 @@ class ClientCnxn(Protocol):
         self.sent = 0
         self.host = ""
         self.peer = ""
+        # Once its first frame has come.
+        self.client: Client | None = None
         self._factory = factory
+        self._pipeline: Pipeline | None = None
         self._start = bytearray()
+        # Of a client with a session: what has come and was not taken yet.
+        self._held = b""
         self._over = False
+        # The client does not take what it is told: nothing more is read from it.
+        self._choked = False
+        self._backlog = 0
+        self._paused = False
 
     @property
     def is_reading(self) -> bool:
         """Whether anything that comes is still looked at."""
-        return not self._over
+        return not self._over and not self._paused
 
     def reset_stats(self) -> None:
         """crst: count from 0 again."""
         self.received = 0
         self.sent = 0
+        if self.client is not None:
+            self.client.reset_stats()
 
     def connectionMade(self) -> None:
         address = self.transport.getPeer()
@@ -79,12 +131,18 @@ class ClientCnxn(Protocol):
         self._factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
-        self._factory.service.count("bytes_received_count", len(data))
         if self._over:
             return  # the CR LF of a telnet, or a second word
+        self._factory.bytes_received(len(data))
+        if self.client is not None:
+            self._held = self._held + data if self._held else data
+            self.take()
+            return
         self._start += data
         if len(self._start) >= WORD_BYTES:
             self._on_start(bytes(self._start[:WORD_BYTES]))
+
+    # -- the first frame, or a word ----------------------------------------------------------------------------------
 
     def _on_start(self, first: bytes) -> None:
         word = self._factory.service.word_for(first)
@@ -96,50 +154,161 @@ class ClientCnxn(Protocol):
         elif first.startswith(_TLS):
             self._refuse("it begins a TLS handshake, but this port is not a secure one")
         else:
-            self._on_frame(int.from_bytes(first, "big", signed=True))
+            self._on_first_frame(int.from_bytes(first, "big", signed=True))
 
     def _on_word(self, word: str) -> None:
         service = self._factory.service
         if word != "stmk":
-            self._count_packet()
+            self._count_packets(1)
             # Seen by the answer itself: cons and stat show this connection as one that is not read any more.
             self._over = True
             self._finish(service.answer(word))
         elif refusal := service.answer(word):
-            self._count_packet()
+            self._count_packets(1)
             self._finish(refusal)
         elif len(self._start) >= WORD_BYTES + MASK_BYTES:
-            self._count_packet()
+            self._count_packets(1)
             mask = int.from_bytes(self._start[WORD_BYTES : WORD_BYTES + MASK_BYTES], "big", signed=True)
             self._finish(service.answer_mask(mask))
 
-    def _count_packet(self) -> None:
-        self.received += 1
-        self._factory.service.packet_received()
+    def _count_packets(self, count: int) -> None:
+        self.received += count
+        self._factory.service.packets_received(count)
 
     def _finish(self, text: bytes) -> None:
         self._factory.answering(self)
         if text:
             self.transport.write(text)
-            self._factory.service.packet_sent()
+            self._factory.service.packets_sent(1)
         self._close()
 
-    def _on_frame(self, length: int) -> None:
-        if not CONNECT_REQUEST_BYTES_MIN <= length <= self._factory.frame_bytes_max:
-            bounds = f"{CONNECT_REQUEST_BYTES_MIN} to {self._factory.frame_bytes_max}"
+    def _on_first_frame(self, length: int) -> None:
+        longest = min(self._factory.frame_bytes_max, CONNECT_REQUEST_BYTES_MAX)
+        if not CONNECT_REQUEST_BYTES_MIN <= length <= longest:
+            bounds = f"{CONNECT_REQUEST_BYTES_MIN} to {longest}"
             self._refuse(f"a first frame of {length} bytes ({bounds}) is no client's")
             return
         if len(self._start) < WORD_BYTES + length:
             return
         try:
-            # What a client sends behind it, before it is answered, is of no interest any more.
             request = ConnectRequest.decode(bytes(self._start[WORD_BYTES : WORD_BYTES + length]))
         except WireError as error:
             self._refuse(str(error))
             return
-        self._count_packet()
-        self._factory.turned_away(self, request)
-        self._close()
+        self._count_packets(1)
+        pipeline = self._factory.service.pipeline
+        if pipeline is None:
+            self._factory.turned_away(self, request)
+            self._close()
+            return
+        self._held = bytes(self._start[WORD_BYTES + length :])
+        self._start.clear()
+        self._open(pipeline, request)
+
+    def _open(self, pipeline: Pipeline, request: ConnectRequest) -> None:
+        client = self.client = Client(self._factory.next_number(), self.host, self)
+        self._pipeline = pipeline
+        self._factory.has_session(self)
+        self.transport.registerProducer(self, True)
+        pipeline.enter()
+        pipeline.opened(client)
+        refusal = pipeline.connect(client, request)
+        if refusal:
+            log.info("closing client connection of {peer}: {reason}", peer=self.peer, reason=refusal)
+        if client.connect:
+            self._pause()
+            pipeline.throttled(client)
+        pipeline.leave()
+
+    # -- a client's frames -------------------------------------------------------------------------------------------
+
+    def take(self) -> None:
+        """Take what has come, as far as there is room for it."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        pipeline.enter()
+        self._take(pipeline)
+        pipeline.leave()
+
+    def _take(self, pipeline: Pipeline) -> None:
+        client, data, longest = self.client, self._held, self._factory.frame_bytes_max
+        assert client is not None
+        on_frame = pipeline.on_frame
+        offset, end, count = 0, len(data), 0
+        while end - offset >= 4 and not client.closing:
+            if self._choked or client.connect or (client.waiting and pipeline.is_full):
+                break
+            length = _unpack_int(data, offset)[0]
+            if not 0 <= length <= longest or not pipeline.has_room_for(length):
+                self._held = data[offset:]
+                self._refuse_length(length)
+                return
+            behind = offset + 4 + length
+            if behind > end:
+                break
+            on_frame(client, data[offset + 4 : behind])
+            offset = behind
+            count += 1
+        self._held = b"" if client.closing else data[offset:]
+        if count:
+            self._count_packets(count)
+        if self._choked or client.connect or (client.waiting and pipeline.is_full):
+            self._pause()
+            pipeline.throttled(client)
+        elif self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _refuse_length(self, length: int) -> None:
+        word = self._factory.service.word_for(self._held[:4])
+        what = f"the word {word!r}" if word is not None else f"a frame of {length} bytes"
+        self._refuse(f"{what} from a client with a session (0 to {self._factory.frame_bytes_max})")
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def flush(self) -> None:
+        """Write what the client is to be told; end the connection if that is all there will be."""
+        client = self.client
+        assert client is not None
+        out = client.out
+        if out and not self._over:
+            count = len(out)
+            data = out[0] if count == 1 else b"".join(out)
+            if self._choked:
+                self._backlog += len(data)
+            self.sent += count
+            self._factory.service.packets_sent(count)
+            self.transport.write(data)
+        out.clear()
+        if self._over:
+            return
+        if client.closing:
+            self._factory.answering(self)
+            self._close()
+        elif self._backlog > CLIENT_BACKLOG_BYTES_MAX:
+            log.warn("closing client connection of {peer}: it does not take what it is told", peer=self.peer)
+            self._over = True
+            self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """The client reads more slowly than it is told: take no more of its requests."""
+        self._choked = True
+        self._pause()
+
+    def resumeProducing(self) -> None:
+        """It has caught up."""
+        self._choked = False
+        self._backlog = 0
+        if not self._over:
+            self.take()
+
+    def stopProducing(self) -> None:
+        """The connection is gone: connectionLost tells the rest."""
+
+    # -- the end -----------------------------------------------------------------------------------------------------
 
     def _refuse(self, reason: str) -> None:
         log.warn("closing client connection of {peer}: {reason}", peer=self.peer, reason=reason)
@@ -148,7 +317,16 @@ class ClientCnxn(Protocol):
     def _close(self) -> None:
         self._over = True
         self._start.clear()
+        self._held = b""
+        if self.client is not None:
+            # A transport with a producer would wait for it.
+            self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+    def close(self) -> None:
+        """Take nothing more; what was written still leaves."""
+        if not self._over:
+            self._close()
 
     def expire(self) -> None:
         """It has said nothing in time, or it does not take what it was answered."""
@@ -165,146 +343,9 @@ class ClientCnxn(Protocol):
                 held=len(self._start),
             )
         self._over = True
+        if self.client is not None and self._pipeline is not None:
+            self._pipeline.closed(self.client)
         self._factory.closed(self)
-
-
-class ClientCnxnFactory(ServerFactory):
-    """The connections of a client port, or of several: how many there may be, and how long each may say nothing.
-
-    Every connection has one deadline: by then its first word or frame has come whole, and the answer is taken. Bytes
-    that drip in do not move it. Limits of 0 are none.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        service: Service,
-        reactor: Any,
-        *,
-        max_client_cnxns: int,
-        max_cnxns: int,
-        sessionless_timeout_ms: float,
-        frame_bytes_max: int,
-        keepalive: bool,
-    ) -> None:
-        self.service = service
-        # What comes before a session needs no more, however much a client with one may send.
-        self.frame_bytes_max = min(frame_bytes_max, CONNECT_REQUEST_BYTES_MAX)
-        self._reactor = reactor
-        self._max_client_cnxns = max_client_cnxns
-        self._max_cnxns = max_cnxns
-        self._timeout_ms = max(1.0, sessionless_timeout_ms)
-        self._keepalive = keepalive
-        # Deadlines. Patience is the same for all, so the first in the dict is the first to be too late.
-        self._cnxns: dict[ClientCnxn, float] = {}
-        self._by_host: dict[str, int] = {}
-        self._alarm: Any = None
-        self._rejections = Quiet(QUIET_MS)
-        self._departures = Quiet(QUIET_MS)
-        self._silences = Quiet(QUIET_MS)
-
-    def buildProtocol(self, addr: Any) -> ClientCnxn | None:
-        host = str(getattr(addr, "host", "?"))
-        if 0 < self._max_client_cnxns <= self._by_host.get(host, 0):
-            self._reject(host, f"its address has {self._max_client_cnxns} connections (maxClientCnxns)")
-        elif 0 < self._max_cnxns <= len(self._cnxns):
-            self._reject(host, f"there are {self._max_cnxns} connections (maxCnxns)")
-        else:
-            return ClientCnxn(self)
-        return None
-
-    def _reject(self, host: str, reason: str) -> None:
-        self.service.count("connection_rejected")
-        if count := self._rejections.due(self._now_ms()):
-            log.warn(
-                "rejecting client connection of {host}: {reason}{more}", host=host, reason=reason, more=_others(count)
-            )
-
-    def opened(self, cnxn: ClientCnxn) -> None:
-        """A connection is there."""
-        cnxn.transport.setTcpNoDelay(True)
-        cnxn.transport.setTcpKeepAlive(self._keepalive)
-        self._by_host[cnxn.host] = self._by_host.get(cnxn.host, 0) + 1
-        self._cnxns[cnxn] = self._now_ms() + self._timeout_ms
-        self._set_alarm()
-
-    def answering(self, cnxn: ClientCnxn) -> None:
-        """A word is being answered: from now on its time runs anew."""
-        if self._cnxns.pop(cnxn, None) is not None:
-            self._cnxns[cnxn] = self._now_ms() + self._timeout_ms
-
-    def turned_away(self, cnxn: ClientCnxn, request: ConnectRequest) -> None:
-        """A client came while none is served. It learns of that as from an Apache server: the connection ends."""
-        self.service.count("cnxn_closed_without_zk_server_running")
-        if count := self._departures.due(self._now_ms()):
-            log.info(
-                "closing client connection of {peer}: sessions are not served here yet ({wish}){more}",
-                peer=cnxn.peer,
-                wish=f"it has session 0x{request.session_id & (2**64 - 1):x}" if request.session_id else "a new one",
-                more=_others(count),
-            )
-
-    def closed(self, cnxn: ClientCnxn) -> None:
-        """A connection ended."""
-        if self._cnxns.pop(cnxn, None) is None:
-            return
-        left = self._by_host[cnxn.host] - 1
-        if left:
-            self._by_host[cnxn.host] = left
-        else:
-            del self._by_host[cnxn.host]
-        if not self._cnxns and self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    def connections(self) -> Iterator[ClientCnxn]:
-        """The connections that are open."""
-        return iter(list(self._cnxns))
-
-    def deadlines(self) -> list[tuple[float, ClientCnxn]]:
-        """When each connection ends if it stays silent, in the reactor's milliseconds."""
-        return [(deadline_ms, cnxn) for cnxn, deadline_ms in self._cnxns.items()]
-
-    def __len__(self) -> int:
-        return len(self._cnxns)
-
-    def close_all(self) -> None:
-        """The server stops: what was written still leaves."""
-        for cnxn in list(self._cnxns):
-            cnxn.transport.loseConnection()
-
-    def _set_alarm(self) -> None:
-        """One for all: at the first deadline, or before it, where the connection that it was set for is gone."""
-        if self._cnxns and self._alarm is None:
-            delay_ms = max(0.0, next(iter(self._cnxns.values())) - self._now_ms())
-            self._alarm = self._reactor.callLater(delay_ms / 1000, self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        now_ms = self._now_ms()
-        late = [cnxn for cnxn, deadline_ms in self._cnxns.items() if deadline_ms <= now_ms]
-        for cnxn in late:
-            self.service.count("sessionless_connections_expired")
-            if count := self._silences.due(now_ms):
-                log.info(
-                    "closing client connection of {peer}: nothing whole came from it in {timeout:.0f} ms{more}",
-                    peer=cnxn.peer,
-                    timeout=self._timeout_ms,
-                    more=_others(count),
-                )
-            # Should the transport not end by being asked to, it is asked less kindly then.
-            self.answering(cnxn)
-            cnxn.expire()
-        self._set_alarm()
-
-    def _now_ms(self) -> float:
-        now: float = self._reactor.seconds() * 1000
-        return now
-
-
-def _others(count: int) -> str:
-    return f" (and {count - 1} more since the last such line)" if count > 1 else ""
 
 
 def java_host(host: str) -> str:

@@ -9,21 +9,28 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zktw.config import Config
-from zktw.net.clientcnxn import ClientCnxnFactory
+from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.net.listener import Listener
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
+from zktw.node.datahost import DataHost, log_recovery, make_database
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
 from zktw.node.systemd import Systemd
-from zktw.storage.datadir import DataDir, Recovered
+from zktw.storage.datadir import DataDir
 from zktw.storage.files import IFiles, IWorker
 from zktw.storage.journal import Journal
+from zktw.storage.recovery import Recovered, Rules, recover
+from zktw.storage.snapshots import Snapshotter
+from zktw.storage.txnlog import TxnLog
+from zktw.terms.errors import StorageError
+from zktw.terms.zxid import counter_of
 from zktw.zab.office import History
 
 log = Logger()
 
 HOUR_MS = 3_600_000
+KILOBYTE = 1024
 
 
 class Node(Service):
@@ -50,7 +57,16 @@ class Node(Service):
         self._worker = workers("journal")
         self._housekeeper = workers("snapshots")
         self._datadir = DataDir(files, config.data_dir, config.data_log_dir)
-        self.journal = Journal(self._datadir, self._worker)
+        self._random = random
+        data = config.data
+        txn_log = TxnLog(
+            self._datadir,
+            preallocate_bytes=data.prealloc_kb * KILOBYTE,
+            size_limit_bytes=data.log_size_limit_kb * KILOBYTE if data.log_size_limit_kb > 0 else -1,
+            sync=data.force_sync,
+        )
+        self.journal = Journal(self._datadir, self._worker, txn_log, self.clock.now_ms)
+        self.data: DataHost | None = None
         self.server = ZooKeeperServer(config, self.clock, self.chronicle)
         self._clients = ClientCnxnFactory(
             self.server,
@@ -90,8 +106,24 @@ class Node(Service):
         self._worker.run(self._read_disk).addCallbacks(self._recovered, self._not_recovered)
 
     def _read_disk(self) -> Recovered:
-        self._datadir.prepare(self.config.datadir_autocreate)
-        return self._datadir.load(self.config.db_autocreate, epochs=self.config.ensemble is not None)
+        config = self.config
+        self._datadir.prepare(config.datadir_autocreate)
+        rules = Rules(
+            db_autocreate=config.db_autocreate,
+            trust_empty=config.snapshot_trust_empty,
+            epochs=config.ensemble is not None,
+            length_max=config.jute_maxbuffer + config.jute_extra,
+            digest=config.data.digest_enabled,
+            serialize_last_zxid=config.data.serialize_last_zxid,
+            compression=config.data.compression,
+        )
+        recovered = recover(self._datadir, lambda: make_database(config), rules)
+        if config.ensemble is not None and (recovered.txns_replayed or counter_of(max(recovered.last_zxid, 0))):
+            raise StorageError(
+                f"{config.data_dir}: holds data, and this release carries data on a server alone only: start this"
+                " member on an empty directory, or run Apache ZooKeeper on this one"
+            )
+        return recovered
 
     def _recovered(self, recovered: Recovered) -> None:
         if not self.running:
@@ -104,10 +136,34 @@ class Node(Service):
         if self.config.purge_interval_hours > 0:
             self._purge()
         if self.peer is None:
-            self.server.serve_standalone()
+            self._serve_standalone(recovered)
             self._ready(None)
         else:
             self.peer.start(history).addCallback(self._ready)
+
+    def _serve_standalone(self, recovered: Recovered) -> None:
+        log_recovery(recovered)
+        data = self.config.data
+        snapshotter = Snapshotter(
+            self._datadir,
+            self._housekeeper,
+            self.clock,
+            digest=data.digest_enabled,
+            serialize_last_zxid=data.serialize_last_zxid,
+            compression=data.compression,
+        )
+        self.data = DataHost(
+            self.config,
+            self.clock,
+            self._random,
+            self.journal,
+            snapshotter,
+            self.server.stats,
+            self._fail,
+            recovered,
+        )
+        self.server.serve_standalone(self.data)
+        self.data.start()
 
     def _not_recovered(self, failure: Failure) -> None:
         self._fail(3, failure.getErrorMessage())
@@ -144,14 +200,19 @@ class Node(Service):
             self._systemd.stopping()
         self._purge_alarm.set(None)
         self.server.stop_serving()
-        resigned = succeed(None) if self.peer is None else self.peer.stop()
+        resigned = self._stop_data() if self.peer is None else self.peer.stop()
         closed = self._client_listener.close()
-        self._clients.close_all()
+        resigned.addCallback(lambda _: self._clients.close_all())
         resigned.addCallback(lambda _: closed)
+        resigned.addCallback(lambda _: self.journal.close())
         resigned.addCallback(lambda _: self._worker.stop())
         resigned.addCallback(lambda _: self._housekeeper.stop())
         resigned.addCallback(lambda _: maybeDeferred(super(Node, self).stopService))
         return resigned
+
+    def _stop_data(self) -> Deferred[None]:
+        """What clients were promised is written first; what they ask meanwhile is not taken any more."""
+        return succeed(None) if self.data is None else self.data.stop()
 
 
 def build(

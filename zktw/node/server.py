@@ -6,9 +6,10 @@ from zktw import __version__
 from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, Connection, answer, set_trace_mask
 from zktw.admin.stats import ServerStats
 from zktw.config import Config
-from zktw.net.clientcnxn import ClientCnxnFactory
+from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.node.chronicle import Chronicle, Happening
 from zktw.node.clock import Clock, format_date, wall_ms
+from zktw.node.datahost import DataHost
 from zktw.node.host import descriptors, environment
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState
@@ -36,7 +37,8 @@ class ZooKeeperServer:
         self.config = config
         self.version = VERSION
         self.stats = ServerStats()
-        self.node_count = FRESH_NODE_COUNT
+        # What serves sessions; members of an ensemble have none yet.
+        self.data: DataHost | None = None
         self.trace_mask = TRACE_MASK
         self.history = History()
         self.clients: ClientCnxnFactory | None = None
@@ -57,8 +59,9 @@ class ZooKeeperServer:
 
     # -- what the roles say ------------------------------------------------------------------------------------------
 
-    def serve_standalone(self) -> None:
+    def serve_standalone(self, data: DataHost) -> None:
         """There is no ensemble: serve."""
+        self.data = data
         self._begin_serving()
 
     def play(self, state: PeerState) -> None:
@@ -148,13 +151,18 @@ class ZooKeeperServer:
         """Something happened that mntr counts."""
         self.stats.count(name, by)
 
-    def packet_received(self) -> None:
-        """A word has come."""
-        self.stats.received += 1
+    def packets_received(self, count: int) -> None:
+        """So many packets or words have come."""
+        self.stats.received += count
 
-    def packet_sent(self) -> None:
-        """An answer has left."""
-        self.stats.sent += 1
+    def packets_sent(self, count: int) -> None:
+        """So many answers have left."""
+        self.stats.sent += count
+
+    @property
+    def pipeline(self) -> DataHost | None:
+        """What serves sessions, as long as it does."""
+        return self.data if self.is_serving else None
 
     # -- facts -------------------------------------------------------------------------------------------------------
 
@@ -174,9 +182,14 @@ class ZooKeeperServer:
             return "standalone"
         return "read-only" if self._read_only else _MODES.get(self._state, "looking")
 
+    @property
+    def node_count(self) -> int:
+        """Nodes, of which the root counts twice."""
+        return FRESH_NODE_COUNT if self.data is None else len(self.data.database.tree.nodes) + 1
+
     def zxid(self) -> int:
         """The last one that was processed."""
-        return self.history.last_zxid
+        return self.history.last_zxid if self.data is None else self.data.database.last_zxid
 
     def connections(self) -> Iterable[Connection]:
         """The clients' connections."""
@@ -202,6 +215,8 @@ class ZooKeeperServer:
 
     def data_size(self) -> int:
         """Paths and data of the fresh tree; only the configuration's node has any."""
+        if self.data is not None:
+            return self.data.database.tree.data_bytes
         ensemble = self.config.ensemble
         return sum(map(len, FRESH_PATHS)) + (len(ensemble.text()) if ensemble is not None else 0)
 

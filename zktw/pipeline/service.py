@@ -31,7 +31,6 @@ from zktw.wire.txn import Txn, TxnHeader
 
 _unpack_header = REQUEST_HEADER.unpack_from
 _pack_header = REQUEST_HEADER.pack
-_INT_TIMEOUT = REQUEST_HEADER
 # Writes that a client may ask for.
 WRITES = frozenset(
     {
@@ -47,7 +46,6 @@ WRITES = frozenset(
         OpCode.CLOSE_SESSION,
     }
 )
-_PING = int(OpCode.PING)
 
 
 class Figures(Protocol):
@@ -74,6 +72,7 @@ class DataService:
         timeout_min_ms: int,
         timeout_max_ms: int,
         enforced_schemes: tuple[str, ...] | None = None,
+        large_bytes: int = -1,
     ) -> None:
         self.database = database
         self.tracker = tracker
@@ -84,6 +83,10 @@ class DataService:
         self.dirty: list[Client] = []
         # Requests that wait for their turn, of all clients.
         self.outstanding = 0
+        # Bytes of those that count as large (-1: none do).
+        self.large_bytes = 0
+        # Reads that were answered as soon as they came, since whoever looks set it to 0.
+        self.reads = 0
         self.now_ms = 0.0
         self.wall_ms = 0
         self._figures = figures
@@ -91,6 +94,7 @@ class DataService:
         self._timeout_min_ms = timeout_min_ms
         self._timeout_max_ms = timeout_max_ms
         self._enforced_schemes = enforced_schemes
+        self._large_from = large_bytes if large_bytes >= 0 else 2**31
         self._reads = Reads(database, self.watches, auth, length_max)
         self._read_ops = frozenset(self._reads.handlers)
         for session_id, timeout_ms in database.sessions.items():
@@ -113,8 +117,19 @@ class DataService:
         if session is not None and session.owner is client:
             session.owner = None
         # What it still waits for happens, but nobody is told.
-        self.outstanding -= len(client.waiting)
-        client.waiting.clear()
+        while client.waiting:
+            self._forget(client.waiting.popleft())
+
+    def _wait(self, client: Client, request: Request) -> None:
+        client.waiting.append(request)
+        self.outstanding += 1
+        if len(request.frame) > self._large_from:
+            self.large_bytes += len(request.frame)
+
+    def _forget(self, request: Request) -> None:
+        self.outstanding -= 1
+        if len(request.frame) > self._large_from:
+            self.large_bytes -= len(request.frame)
 
     def _mark(self, client: Client) -> None:
         if not client.dirty:
@@ -222,15 +237,13 @@ class DataService:
             if session is not None:
                 session.closing = True
         if request.client is not None:
-            request.client.waiting.append(request)
-            self.outstanding += 1
+            self._wait(request.client, request)
         self.submit(request)
 
     def _queue_unknown(self, client: Client, session: Session, xid: int, op: int, frame: bytes) -> None:
         """An operation that does not exist is answered in its turn, and ends the connection."""
         if client.waiting:
-            client.waiting.append(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
-            self.outstanding += 1
+            self._wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
             return
         self.tell(client, encode_reply(xid, -1, ErrorCode.UNIMPLEMENTED))
         self._close(client)
@@ -296,15 +309,15 @@ class DataService:
         if not waiting:
             return  # its connection has ended, or another has taken its session
         assert waiting[0] is request
-        waiting.popleft()
-        self.outstanding -= 1
+        self._forget(waiting.popleft())
+        if client.session is None:
+            return
         latency_ms = int(self.now_ms - request.since_ms)
         client.note_latency(latency_ms)
         client.responded_ms = self.now_ms
         client.last_zxid = self.database.last_zxid
         self._figures.note_latency(latency_ms, True)
         if request.op == OpCode.CREATE_SESSION:
-            assert client.session is not None
             self._welcome(client, client.session)
         else:
             self.tell(client, reply_to(request, applied, self.database.last_zxid))
@@ -320,8 +333,7 @@ class DataService:
             request = waiting[0]
             if request.op in WRITES:
                 return
-            waiting.popleft()
-            self.outstanding -= 1
+            self._forget(waiting.popleft())
             if request.op in self._read_ops:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)

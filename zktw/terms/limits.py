@@ -26,3 +26,5 @@ CONNECT_REQUEST_BYTES_MIN = 28
 CONNECT_REQUEST_BYTES_MAX = 1024
 # A clock that rings so much too late tells of a stall of this process: sessions are not judged by it.
 STALL_MS = 250
+# Bytes of events and replies that a client does not take, beyond what the transport holds: then it is given up.
+CLIENT_BACKLOG_BYTES_MAX = 16 * 1024 * 1024
