@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from zktw.node.clock import Random
-from zktw.sim.disk import SimDisk
-from zktw.storage.files import IFiles
+from zktw.sim.disk import SimCrash, SimDisk
+from zktw.storage.datadir import DataDir
+from zktw.storage.files import IFile, IFiles
+from zktw.storage.recovery import Rules, recover
+from zktw.storage.txnlog import TxnLog
+from zktw.terms.codes import OpCode
+from zktw.terms.errors import StorageError
+from zktw.tree.database import Database
+from zktw.wire.records import OPEN_ACL
+from zktw.wire.txn import CreateTxn, TxnHeader, encode_txn
 
 
 def disk_with_directory(seed: int = 1) -> SimDisk:
@@ -108,3 +116,170 @@ def test_what_was_synced_is_there_after_any_crash(seed: int, steps: list[tuple[i
     # And what is there now is durable, since it was read from the platter.
     for name in "abc":
         assert disk.exists(f"/d/{name}") == (disk.durable(f"/d/{name}") is not None)
+
+
+class TestHandles:
+    def test_they_are_what_the_log_takes_for_files(self) -> None:
+        disk = disk_with_directory()
+        file = disk.open("/d/f", sync=False)
+        verifyObject(IFile, file)
+        file.write(0, b"0123456789")
+        file.write(4, b"abc")
+        file.write(12, b"z")
+        assert disk.read("/d/f") == b"0123abc789\0\0z"
+        assert disk.read("/d/f", 3, 4) == b"abc"
+        assert disk.read("/d/f", offset=11) == b"\0z"
+        file.allocate(1000)
+        file.allocate(10)
+        assert disk.size("/d/f") == 1000
+        assert disk.read("/d/f", offset=12) == b"z" + bytes(987)
+        file.truncate(5)
+        assert disk.read("/d/f") == b"0123a"
+        file.close()
+        disk.open("/d/f", sync=True).close()
+        assert disk.read("/d/f") == b""
+        disk.write("/d/f", b"12345")
+        disk.sync_directory("/d")
+        disk.truncate("/d/f", 2)
+        assert disk.durable("/d/f") == b"12"
+
+    def test_with_sync_a_write_lasts(self) -> None:
+        for seed in range(50):
+            disk = disk_with_directory(seed)
+            file = disk.open("/d/f", sync=True)
+            disk.sync_directory("/d")
+            file.write(0, b"abc")
+            file.allocate(6)
+            file.write(3, b"d")
+            disk.lose_power()
+            assert disk.read("/d/f") == b"abcd\0\0"
+
+    def test_without_it_any_beginning_of_what_was_done_may_be_left(self) -> None:
+        seen = set()
+        for seed in range(400):
+            disk = disk_with_directory(seed)
+            file = disk.open("/d/f", sync=False)
+            disk.sync_directory("/d")
+            file.write(0, b"ab")
+            file.sync()
+            file.write(2, b"cd")
+            file.allocate(6)
+            file.write(4, b"ef")
+            disk.lose_power()
+            seen.add(disk.read("/d/f"))
+        assert seen == {b"ab", b"abc", b"abcd", b"abcd\0\0", b"abcde\0", b"abcdef"}
+
+    def test_a_crash_in_the_middle_of_a_write_leaves_any_part_of_it(self) -> None:
+        seen = set()
+        for seed in range(200):
+            disk = disk_with_directory(seed)
+            file = disk.open("/d/f", sync=True)
+            disk.sync_directory("/d")
+            file.write(0, b"ab")
+
+            def dies(operation: str, path: str) -> None:
+                raise SimCrash
+
+            disk.before = dies
+            with pytest.raises(SimCrash):
+                file.write(2, b"cd")
+            if seed % 2:
+                disk.lose_power()
+            seen.add(disk.read("/d/f"))
+        assert seen == {b"ab", b"abc", b"abcd"}
+
+    def test_a_full_disk_takes_what_has_its_room_already(self) -> None:
+        disk = disk_with_directory()
+        file = disk.open("/d/f", sync=True)
+        file.allocate(4)
+        disk.full = True
+        file.write(0, b"abcd")
+        for offset, data in ((4, b"e"), (3, b"de")):
+            with pytest.raises(OSError, match="No space"):
+                file.write(offset, data)
+        with pytest.raises(OSError, match="No space"):
+            file.allocate(5)
+        assert disk.read("/d/f") == b"abcd"
+
+    def test_a_byte_rots(self) -> None:
+        disk = disk_with_directory()
+        file = disk.open("/d/f", sync=True)
+        disk.sync_directory("/d")
+        file.write(0, b"abc")
+        disk.flip_byte("/d/f", 1)
+        assert disk.read("/d/f") == disk.durable("/d/f") == bytes([0x61, 0x62 ^ 0xFF, 0x63])
+
+
+def create(zxid: int) -> bytes:
+    header = TxnHeader(1, zxid, zxid, zxid, OpCode.CREATE)
+    return encode_txn(header, CreateTxn(f"/{zxid}", b"x" * (zxid % 7 * 30), OPEN_ACL, False, zxid), None)
+
+
+def recovered(disk: SimDisk) -> tuple[int, list[int]]:
+    """The last zxid, and the transactions whose nodes are there."""
+    datadir = DataDir(disk, "/d", "/d")
+    datadir.prepare(True)
+    found = recover(datadir, Database, Rules(epochs=False))
+    nodes = sorted(int(path[1:]) for path in found.database.tree.nodes if path[1:].isdigit())
+    return found.last_zxid, nodes
+
+
+@pytest.mark.parametrize("power_cut", [True, False], ids=["power cut", "kill"])
+def test_a_log_on_it_keeps_what_was_acknowledged(power_cut: bool) -> None:
+    """Lives that end at any operation and in the middle of writes, one after the other on one disk."""
+    torn = lives = 0
+    for seed in range(60):
+        disk = disk_with_directory(seed)
+        random = Random(seed)
+        last = promised = 0
+        for _ in range(6):
+            disk.before = lambda operation, path: None
+            if power_cut:
+                disk.lose_power()
+            last, nodes = recovered(disk)
+            assert last >= promised
+            assert nodes == list(range(1, last + 1))
+            torn += last > promised
+            promised = last
+            due = disk.operations + random.randint(1, 15)
+
+            def dies(operation: str, path: str, due: int = due, disk: SimDisk = disk) -> None:
+                if disk.operations >= due:
+                    raise SimCrash
+
+            disk.before = dies
+            log = TxnLog(DataDir(disk, "/d", "/d"), preallocate_bytes=4096, size_limit_bytes=1500)
+            try:
+                while True:
+                    batch = [(zxid, create(zxid)) for zxid in range(last + 1, last + random.randint(2, 6))]
+                    log.append(batch)
+                    last = promised = batch[-1][0]
+            except SimCrash:
+                lives += 1
+    assert lives == 360
+    assert torn > 20, "some crashes left a part of a batch"
+
+
+def test_a_rotten_byte_is_refused_or_was_behind_all_that_counts() -> None:
+    """Only in the newest log's last entry can it pass for a crash's tail."""
+    refused = []
+    kept = set()
+    for place in range(0, 2000, 7):
+        disk = disk_with_directory()
+        recovered(disk)
+        log = TxnLog(DataDir(disk, "/d", "/d"), preallocate_bytes=1024)
+        log.append([(zxid, create(zxid)) for zxid in range(1, 11)])
+        log.close()
+        if place >= disk.size("/d/version-2/log.1"):
+            break
+        disk.flip_byte("/d/version-2/log.1", place)
+        try:
+            last, nodes = recovered(disk)
+        except StorageError as error:
+            refused.append(str(error))
+            continue
+        assert nodes == list(range(1, last + 1))
+        kept.add(last)
+    assert all(text.startswith("/d/version-2/log.1: damaged at byte ") for text in refused)
+    assert len(refused) > 100
+    assert kept == {9, 10}
