@@ -13,7 +13,13 @@ from zope.interface import implementer
 
 from zktw.pipeline.request import Client
 from zktw.terms.errors import WireError
-from zktw.terms.limits import CLIENT_BACKLOG_BYTES_MAX, CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
+from zktw.terms.limits import (
+    CLIENT_BACKLOG_BYTES_MAX,
+    CLIENT_OUT_BYTES_MAX,
+    CLIENT_WAITING_MAX,
+    CONNECT_REQUEST_BYTES_MAX,
+    CONNECT_REQUEST_BYTES_MIN,
+)
 from zktw.wire.client import ConnectRequest
 
 if TYPE_CHECKING:
@@ -59,6 +65,9 @@ class Pipeline(Interface):
 
     def throttled(self, client: Client) -> None:
         """Requests of this client are left unread until there is room again."""
+
+    def broken(self, failure: Failure) -> None:
+        """An invariant of ours does not hold."""
 
 
 class Service(Interface):
@@ -226,23 +235,34 @@ class ClientCnxn(Protocol):
         """Take what has come, as far as there is room for it."""
         pipeline = self._pipeline
         assert pipeline is not None
-        pipeline.enter()
-        self._take(pipeline)
-        pipeline.leave()
+        more = True
+        while more and not self._choked and not self._over:
+            pipeline.enter()
+            try:
+                more = self._take(pipeline)
+            except WireError as error:
+                more = False
+                self._refuse(str(error))
+            except Exception:
+                pipeline.broken(Failure())
+                return
+            finally:
+                pipeline.leave()
 
-    def _take(self, pipeline: Pipeline) -> None:
+    def _take(self, pipeline: Pipeline) -> bool:
+        """Whether there may be more to take as soon as what was answered is written."""
         client, data, longest = self.client, self._held, self._factory.frame_bytes_max
         assert client is not None
         on_frame = pipeline.on_frame
         offset, end, count = 0, len(data), 0
-        while end - offset >= 4 and not client.closing:
-            if self._choked or client.connect or (client.waiting and pipeline.is_full):
+        while end - offset >= 4 and not client.closing and client.out_bytes <= CLIENT_OUT_BYTES_MAX:
+            if client.connect or (client.waiting and self._must_wait(pipeline)):
                 break
             length = _unpack_int(data, offset)[0]
             if not 0 <= length <= longest or not pipeline.has_room_for(length):
                 self._held = data[offset:]
                 self._refuse_length(length)
-                return
+                return False
             behind = offset + 4 + length
             if behind > end:
                 break
@@ -252,12 +272,17 @@ class ClientCnxn(Protocol):
         self._held = b"" if client.closing else data[offset:]
         if count:
             self._count_packets(count)
-        if self._choked or client.connect or (client.waiting and pipeline.is_full):
+        if client.connect or (client.waiting and self._must_wait(pipeline)):
             self._pause()
             pipeline.throttled(client)
-        elif self._paused:
+            return False
+        if self._paused:
             self._paused = False
             self.transport.resumeProducing()
+        return client.out_bytes > CLIENT_OUT_BYTES_MAX
+
+    def _must_wait(self, pipeline: Pipeline) -> bool:
+        return pipeline.is_full or (self.client is not None and len(self.client.waiting) >= CLIENT_WAITING_MAX)
 
     def _refuse_length(self, length: int) -> None:
         word = self._factory.service.word_for(self._held[:4])
@@ -283,6 +308,7 @@ class ClientCnxn(Protocol):
             self._factory.service.packets_sent(count)
             self.transport.write(data)
         out.clear()
+        client.out_bytes = 0
         if self._over:
             return
         if client.closing:

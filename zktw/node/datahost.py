@@ -19,6 +19,7 @@ from zktw.pipeline.standalone import Standalone
 from zktw.storage.journal import Journal
 from zktw.storage.recovery import Recovered
 from zktw.storage.snapshots import Snapshotter
+from zktw.terms.errors import StorageError
 from zktw.terms.zxid import format_zxid
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
@@ -26,6 +27,8 @@ from zktw.wire.client import ConnectRequest
 log = Logger()
 
 QUIET_MS = 10_000
+# The exit status of a server that has found a bug in itself (EX_SOFTWARE).
+EXIT_BROKEN = 70
 MINUTE_MS = 60_000
 # A server alone counts as number 1 in the ids of its sessions.
 STANDALONE_SID = 1
@@ -201,7 +204,15 @@ class DataHost:
                 client.shell.take()
 
     def _on_failed(self, failure: Failure) -> None:
-        self._fail(1, failure.getErrorMessage())
+        if failure.check(StorageError):
+            self._fail(1, failure.getErrorMessage())
+        else:
+            self.broken(failure)
+
+    def broken(self, failure: Failure) -> None:
+        """See Pipeline: the process ends, and recovers from disk."""
+        log.failure("this is a bug", failure)
+        self._fail(EXIT_BROKEN, f"a bug: {failure.value!r}")
 
     def _on_synced(self, took_ms: float, entries: int, size: int) -> None:
         self._stats.add("fsynctime", int(took_ms))
@@ -257,6 +268,12 @@ class DataHost:
         self._sessions_alarm.set(self.service.deadline_ms)
 
     def _on_sessions(self) -> None:
+        try:
+            self._expire()
+        except Exception:
+            self.broken(Failure())
+
+    def _expire(self) -> None:
         self.enter()
         for session in self.service.on_clock():
             log.info("session 0x{id:x} has expired", id=session.id & 2**64 - 1)
@@ -265,6 +282,12 @@ class DataHost:
         self._arm()
 
     def _on_reaper(self) -> None:
+        try:
+            self._reap()
+        except Exception:
+            self.broken(Failure())
+
+    def _reap(self) -> None:
         data = self._config.data
         self.enter()
         share = data.container_max_per_minute * data.container_check_interval_ms // MINUTE_MS

@@ -14,6 +14,7 @@ from zktw.net.listener import Listener
 from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
+from zktw.node.datahost import EXIT_BROKEN
 from zktw.node.driver import Driver
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
@@ -24,9 +25,6 @@ from zktw.terms.vote import Notification
 from zktw.zab.office import History, Timing
 
 log = Logger()
-
-# The exit status of a server that has found a bug in itself (EX_SOFTWARE).
-EXIT_BROKEN = 70
 
 
 @dataclass

@@ -132,6 +132,11 @@ class Outlook:
         self._changed = []
         self._undo = None
 
+    def give_up(self) -> None:
+        """Take back all of the proposal that is open."""
+        if self._undo is not None:
+            self.rollback()
+
     def keep(self) -> None:
         """All since mark() holds."""
         self._undo = None

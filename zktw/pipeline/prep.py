@@ -27,7 +27,7 @@ from zktw.wire.client import (
     read_set_data,
 )
 from zktw.wire.jute import Reader
-from zktw.wire.records import Acls, Identity
+from zktw.wire.records import NULL_ID, Acls, Identity
 from zktw.wire.txn import (
     CheckTxn,
     CloseSessionTxn,
@@ -52,8 +52,18 @@ _SEQUENTIAL_MODES = (
 )
 _MODES = {int(mode): mode for mode in CreateMode}
 ANY_VERSION = -1
+# Schemes whose ids Apache looks at.
+_READ_IDS = frozenset({"world", "digest", "ip"})
 # The number of the open list, -1, as a record begins with it.
 _OPEN = b"\xff" * 8
+
+
+class _NullIdError(Exception):
+    """A null id in a list: it is found out after the checks that come before the list's."""
+
+
+class _NullListError(Exception):
+    """A null list within a multi."""
 
 
 @dataclass(slots=True)
@@ -108,8 +118,11 @@ class PrepRequestProcessor:
         self._database = database
         self.outlook = Outlook(database.tree)
 
-    def prepare(self, request: Request, zxid: int, time: int) -> Proposal:
-        """The transaction of this request at this place; time is the wall's, in ms."""
+    def prepare(self, request: Request, zxid: int, time: int) -> Proposal | None:
+        """The transaction of this request at this place; time is the wall's, in ms. None: it cannot be read.
+
+        As with Apache 3.9 that takes no place in the order, but a multi cut short does, and a list with a null id.
+        """
         header = TxnHeader(request.session_id, request.cxid, zxid, time, request.op)
         outlook = self.outlook
         outlook.open()
@@ -120,7 +133,15 @@ class PrepRequestProcessor:
                 outlook.propose(header, header.type, txn)
         except ZkError as error:
             txn = _refuse(header, error.code)
+        except _NullIdError:
+            outlook.give_up()
+            txn = _refuse(header, ErrorCode.MARSHALLING_ERROR)
+        except _NullListError:
+            outlook.give_up()
+            return None
         except (WireError, struct.error, IndexError):
+            if request.op != OpCode.MULTI:
+                return None
             txn = _refuse(header, ErrorCode.MARSHALLING_ERROR)
         outlook.close(zxid)
         digest = outlook.digest if self._digest_enabled and header.type != OpCode.ERROR else None
@@ -142,6 +163,8 @@ class PrepRequestProcessor:
             raise ZkError(ErrorCode.NO_AUTH)
 
     def _fix(self, acls: Acls | None, identities: tuple[Identity, ...]) -> Acls:
+        if acls and any(acl.id == NULL_ID and acl.scheme in _READ_IDS for acl in acls):
+            raise _NullIdError
         fixed = self._auth.fix(acls, identities)
         if fixed is None:
             raise ZkError(ErrorCode.INVALID_ACL)
@@ -284,6 +307,8 @@ class PrepRequestProcessor:
     ) -> tuple[int, Txn]:
         match asked:
             case CreateRequest():
+                if asked.acls is None:
+                    raise _NullListError
                 # Apache 3.8.0 knows no create2 within a multi, and would apply nothing of it.
                 return (OpCode.CREATE if op == OpCode.CREATE2 else op), self._create_txn(asked, request, op)
             case SetDataRequest():

@@ -7,6 +7,7 @@ from zktw.pipeline.auth import Authentication, user_of
 from zktw.pipeline.request import Client
 from zktw.terms.codes import ErrorCode, EventType, OpCode, Perm, WatcherType
 from zktw.terms.errors import WireError, ZkError
+from zktw.terms.limits import MULTI_READ_BYTES_MAX
 from zktw.tree.acl import masked
 from zktw.tree.database import Database
 from zktw.tree.node import FRONT_BYTES, STAT_BYTES, stat_of
@@ -169,8 +170,11 @@ class Reads:
         return _pack_head(REPLY_HEADER_BYTES, -2, self.database.last_zxid, 0)
 
     def _multi_read(self, client: Client, xid: int, frame: bytes) -> bytes:
-        pieces = []
+        pieces: list[bytes] = []
+        size = 0
         for op, path in read_multi_read(self._reader(frame)):
+            if size > MULTI_READ_BYTES_MAX:
+                raise ZkError(ErrorCode.SYSTEM_ERROR)
             try:
                 record = self._record(path)
                 self._check_read(record, client)
@@ -179,6 +183,7 @@ class Reads:
                 continue
             pieces.append(MULTI_HEADER.pack(op, False, 0))
             pieces.append(record[FRONT_BYTES:] if op == OpCode.GET_DATA else self._names(path))
+            size += len(pieces[-1])
         pieces.append(MULTI_END)
         return encode_reply(xid, self.database.last_zxid, 0, b"".join(pieces))
 

@@ -10,7 +10,7 @@ from zktw.wire.records import Identity
 class Request:
     """One request whose answer is still to come. frame is the whole of it, header included."""
 
-    __slots__ = ("client", "cxid", "frame", "identities", "op", "session_id", "since_ms")
+    __slots__ = ("client", "cxid", "frame", "identities", "op", "session_id", "since_ms", "unreadable")
 
     def __init__(
         self,
@@ -29,6 +29,8 @@ class Request:
         self.frame = frame
         self.identities = identities
         self.since_ms = since_ms
+        # Its body makes no sense: it is answered in its turn, and changes nothing.
+        self.unreadable = False
 
 
 class Client:
@@ -53,6 +55,7 @@ class Client:
         "latency_total",
         "number",
         "out",
+        "out_bytes",
         "read_only",
         "responded_ms",
         "session",
@@ -67,6 +70,7 @@ class Client:
         self.identities: tuple[Identity, ...] = (Identity("ip", address),)
         self.session: Session | None = None
         self.out: list[bytes] = []
+        self.out_bytes = 0
         self.waiting: deque[Request] = deque()
         self.dirty = False
         # Nothing more is taken from it; the connection ends when what it was told is written.

@@ -13,6 +13,7 @@ from zktw.pipeline.replies import reply_to
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
 from zktw.terms.codes import ErrorCode, OpCode, Perm
+from zktw.terms.errors import WireError
 from zktw.tree.database import Database
 from zktw.tree.datatree import Applied, Event
 from zktw.tree.watches import WatchManager
@@ -138,11 +139,14 @@ class DataService:
 
     def _close(self, client: Client) -> None:
         client.closing = True
+        while client.waiting:
+            self._forget(client.waiting.popleft())
         self._mark(client)
 
     def tell(self, client: Client, data: bytes) -> None:
         """Let a client be told this."""
         client.out.append(data)
+        client.out_bytes += len(data)
         if not client.dirty:
             client.dirty = True
             self.dirty.append(client)
@@ -175,7 +179,9 @@ class DataService:
 
     def _resume_session(self, client: Client, asked: ConnectRequest, timeout_ms: int) -> None:
         session = self.tracker.sessions.get(asked.session_id)
-        if session is None or session.closing or asked.password != password_of(asked.session_id):
+        # One whose beginning is not durable yet may still be lost by a crash.
+        known = session is not None and session.id in self.database.sessions
+        if session is None or not known or session.closing or asked.password != password_of(asked.session_id):
             self.tell(client, encode_connect_response(0, 0, NO_PASSWORD, _read_only_field(client)))
             self._close(client)
             return
@@ -200,14 +206,16 @@ class DataService:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def on_frame(self, client: Client, frame: bytes) -> None:
-        """A request of a client that has a session. Whoever calls has checked that it is not closing."""
+        """A request of a client that has a session. Whoever calls has checked that it is not closing.
+
+        WireError: its connection is to be closed.
+        """
         session = client.session
         if session is None or session.closing:
             return
         session.heard_ms = self.now_ms
         if len(frame) < BODY:
-            self._close(client)
-            return
+            raise WireError(f"a request of {len(frame)} bytes")
         xid, op = _unpack_header(frame)
         client.last_cxid = xid
         client.last_op = op
@@ -266,6 +274,12 @@ class DataService:
         client.identities = identities
         self.tell(client, encode_reply(xid, 0, 0))
 
+    def not_readable(self, request: Request) -> None:
+        """A write that takes no place in the order, since nobody can read it: it is answered in its turn."""
+        request.unreadable = True
+        if request.client is not None and request.client.waiting[0] is request:
+            self._answer_reads(request.client)
+
     # -- transactions ------------------------------------------------------------------------------------------------
 
     def commit(self, header: TxnHeader, txn: Txn, request: Request | None) -> Applied:
@@ -307,7 +321,7 @@ class DataService:
     def _answer(self, client: Client, request: Request, applied: Applied) -> None:
         waiting = client.waiting
         if not waiting:
-            return  # its connection has ended, or another has taken its session
+            return  # its connection has ended or is about to, or another has taken its session
         assert waiting[0] is request
         self._forget(waiting.popleft())
         if client.session is None:
@@ -331,10 +345,12 @@ class DataService:
         waiting = client.waiting
         while waiting and not client.closing:
             request = waiting[0]
-            if request.op in WRITES:
+            if request.op in WRITES and not request.unreadable:
                 return
             self._forget(waiting.popleft())
-            if request.op in self._read_ops:
+            if request.unreadable:
+                self.tell(client, encode_reply(request.cxid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR))
+            elif request.op in self._read_ops:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)
                 client.note_latency(latency_ms)

@@ -26,8 +26,11 @@ class Standalone:
 
     def submit(self, request: Request) -> None:
         """A write takes its place."""
+        proposal = self._prep.prepare(request, self._last_zxid + 1, self._service.wall_ms)
+        if proposal is None:
+            self._service.not_readable(request)
+            return
         self._last_zxid += 1
-        proposal = self._prep.prepare(request, self._last_zxid, self._service.wall_ms)
         self._in_flight.append((request, proposal))
         self._persist(self._last_zxid, proposal.payload)
 

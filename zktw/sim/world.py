@@ -8,7 +8,7 @@ from zktw.config import Config, load_config
 from zktw.node.build import Node, build
 from zktw.node.chronicle import Happening
 from zktw.node.clock import Random
-from zktw.node.means import EXIT_BROKEN
+from zktw.node.datahost import EXIT_BROKEN
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.sim.disk import SimCrash, SimDisk
 from zktw.sim.network import Network

@@ -28,3 +28,9 @@ CONNECT_REQUEST_BYTES_MAX = 1024
 STALL_MS = 250
 # Bytes of events and replies that a client does not take, beyond what the transport holds: then it is given up.
 CLIENT_BACKLOG_BYTES_MAX = 16 * 1024 * 1024
+# Bytes of replies after which they are written before the next request is taken; above a transport's own mark.
+CLIENT_OUT_BYTES_MAX = 256 * 1024
+# Requests of one client that wait for a write of its own: each may be answered by a megabyte.
+CLIENT_WAITING_MAX = 128
+# A multiRead of many large nodes: no client takes a reply of that size.
+MULTI_READ_BYTES_MAX = 64 * 1024 * 1024

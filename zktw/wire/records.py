@@ -46,6 +46,8 @@ class Identity(NamedTuple):
 
 
 Acls = tuple[Acl, ...]
+# Stands for a null id, which no stored list has.
+NULL_ID = "\0null"
 OPEN_ACL: Acls = (Acl(Perm.ALL, "world", "anyone"),)
 READ_ACL: Acls = (Acl(Perm.READ, "world", "anyone"),)
 
@@ -58,7 +60,11 @@ def read_acls(reader: Reader) -> Acls | None:
     # The smallest entry has twelve bytes: a count that cannot be is refused before anything is made of it.
     if count > ACL_ITEMS_MAX or count * 12 > reader.remaining:
         raise WireError(f"{count} entries of an access control list, {reader.remaining} bytes left")
-    return tuple([Acl(reader.i32(), reader.string() or "", reader.string() or "") for _ in range(count)])
+    return tuple([Acl(reader.i32(), reader.string() or "", _id(reader.string())) for _ in range(count)])
+
+
+def _id(text: str | None) -> str:
+    return NULL_ID if text is None else text
 
 
 def put_acls(out: bytearray, acls: Acls) -> None:
