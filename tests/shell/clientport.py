@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from zktw.net.clientcnxn import ClientCnxn
+from zktw.net.clientcnxn import ClientCnxn, Pipeline
 from zktw.net.clientfactory import ClientCnxnFactory
 
 TIMEOUT_MS = 10_000
@@ -24,6 +24,8 @@ class Service:
         self.received = 0
         self.sent = 0
         self.stmk_refusal = b""
+        # What serves sessions: nothing does.
+        self.pipeline: Pipeline | None = None
 
     def word_for(self, first: bytes) -> str | None:
         return {b"ruok": "ruok", b"stmk": "stmk", b"\xff\xf4\xff\xfd": "telnet close"}.get(first)
@@ -39,11 +41,11 @@ class Service:
     def count(self, name: str, by: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + by
 
-    def packet_received(self) -> None:
-        self.received += 1
+    def packets_received(self, count: int) -> None:
+        self.received += count
 
-    def packet_sent(self) -> None:
-        self.sent += 1
+    def packets_sent(self, count: int) -> None:
+        self.sent += count
 
 
 class Link:

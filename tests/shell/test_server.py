@@ -4,6 +4,7 @@ import re
 
 import pytest
 from clientport import ClientPort
+from dataport import host_alone
 from kazoo.client import KazooClient
 from twisted.internet.testing import MemoryReactorClock
 
@@ -43,6 +44,10 @@ class Stage:
 
     def _look(self) -> None:
         self.looks += 1
+
+    def serve_alone(self) -> None:
+        """Without an ensemble, on a fresh disk."""
+        self.server.serve_standalone(host_alone(self.server.config, self.reactor, self.server.stats))
 
     def text(self, word: str) -> str:
         return self.server.answer(word).decode()
@@ -95,7 +100,7 @@ def test_a_server_alone_serves_when_it_is_told_to() -> None:
     stage = Stage(ALONE)
     assert stage.text("isro") == "null"
     assert stage.server.status_line() == "starting"
-    stage.server.serve_standalone()
+    stage.serve_alone()
     assert "Mode: standalone\n" in stage.text("srvr")
     assert stage.figure("server_state") == "standalone"
     assert stage.figure("peer_state") is None
@@ -193,7 +198,7 @@ def test_the_election_is_reported_behind_all_else() -> None:
 
 def test_where_nobody_was_elected_nothing_is_reported() -> None:
     alone = Stage(ALONE)
-    alone.server.serve_standalone()
+    alone.serve_alone()
     reader = Stage()
     reader.play(PeerState.LOOKING)
     reader.server.serve_read_only()
@@ -244,7 +249,7 @@ def test_a_leader_counts_how_it_synchronises() -> None:
 
 def test_connections_are_those_of_the_client_port() -> None:
     stage = Stage(ALONE)
-    stage.server.serve_standalone()
+    stage.serve_alone()
     port = ClientPort()
     stage.server.clients = port.factory
     port.factory.service = stage.server
@@ -263,7 +268,7 @@ def test_connections_are_those_of_the_client_port() -> None:
 
 def test_silent_connections_are_dumped_in_tens_of_seconds() -> None:
     stage = Stage(ALONE)
-    stage.server.serve_standalone()
+    stage.serve_alone()
     port = ClientPort()
     port.reactor = stage.reactor
     stage.server.clients = port.factory
@@ -277,7 +282,7 @@ def test_silent_connections_are_dumped_in_tens_of_seconds() -> None:
 
 def test_sizes_are_those_that_were_last_seen() -> None:
     stage = Stage(ALONE)
-    stage.server.serve_standalone()
+    stage.serve_alone()
     looks = stage.looks
     assert stage.text("dirs") == "datadir_size: 0\nlogdir_size: 0\n"
     assert stage.looks == looks + 1
@@ -289,7 +294,7 @@ def test_sizes_are_those_that_were_last_seen() -> None:
 
 def test_mntr_makes_nobody_look_at_the_disk() -> None:
     stage = Stage(ALONE)
-    stage.server.serve_standalone()
+    stage.serve_alone()
     looks = stage.looks
     stage.text("mntr")
     stage.text("srvr")
@@ -333,7 +338,7 @@ def test_the_environment_is_told_under_apaches_names() -> None:
 
 def test_open_files_are_counted() -> None:
     stage = Stage(ALONE)
-    stage.server.serve_standalone()
+    stage.serve_alone()
     before = stage.figure("open_file_descriptor_count")
     with open("/dev/null"), open("/dev/null"):
         after = stage.figure("open_file_descriptor_count")
