@@ -36,6 +36,8 @@ MASKS = [
     (re.compile(r"^(ephemeralOwner = )0x[0-9a-f]{2,}$", re.MULTILINE), r"\1S"),
     (re.compile(r"(127\.0\.0\.1:)\d+"), r"\1P"),
 ]
+# whoami's list; Apache keeps it in the order of a hash table.
+IDENTITIES = re.compile(r"(?<=^Auth scheme: User\n)(?:[a-z]+: .*\n)+", re.MULTILINE)
 RELEASES = {"zkCli 3.8": "apache38", "zkCli 3.9": "apache39"}
 
 
@@ -83,7 +85,9 @@ def zkcli(kind: str, address: str, typed: str, logging: Path, *arguments: str) -
     said = run.stdout.decode("utf-8", "replace")
     for pattern, instead in MASKS:
         said = pattern.sub(instead, said)
-    return Session(EVENT.sub("", said.replace(EVENT_HEAD, "")), EVENT.findall(said), run.returncode)
+    without = said.replace(EVENT_HEAD, "")
+    answers = IDENTITIES.sub(lambda found: "".join(sorted(found[0].splitlines(keepends=True))), EVENT.sub("", without))
+    return Session(answers, EVENT.findall(without), run.returncode)
 
 
 def run_script(client: str, server: str) -> list[Session]:
