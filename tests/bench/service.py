@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from ensemble import missing
 from service_figures import LOADS, NAMES, QUICK, Bench, Figure, Scale
-from service_tools import Loader, allow_open_files
+from service_tools import Loader, allow_open_files, favour
 
 
 def middle(numbers: list[float]) -> float:
@@ -102,12 +102,16 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME,...", help=f"of load, {', '.join(NAMES)}; load is the first eight")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--kinds", default="zktw,apache39" if missing("apache39") is None else "zktw,apache38")
+    parser.add_argument(
+        "--nice", type=int, help="-20 to 19, by autogroup (root): weight of servers and load on a machine in use"
+    )
     options = parser.parse_args()
     kinds = options.kinds.split(",")
     if reason := missing(*kinds):
         sys.exit(reason)
     scale = QUICK if options.quick else Scale()
-    scale = replace(scale, rounds=options.rounds) if options.rounds else scale
+    scale = replace(scale, rounds=options.rounds or scale.rounds, nice=options.nice)
+    favour("self", options.nice)
     if not allow_open_files(scale.sessions + 200):
         sys.exit(f"{scale.sessions} sessions need {scale.sessions + 200} open files (ulimit -n)")
     # So that a run which is ended takes its servers with it.

@@ -106,6 +106,12 @@ def pid(node: Node) -> int:
     return node.process.pid
 
 
+def favour(process: int | str, nice: int | None) -> None:
+    """Weigh a process and all of its Unix session against the rest of the machine; plain nice does not cross these."""
+    if nice is not None:
+        Path(f"/proc/{process}/autogroup").write_text(str(nice))
+
+
 def resident_mb(node: Node) -> float:
     """MB of memory the server occupies."""
     status = Path(f"/proc/{pid(node)}/status").read_text()
