@@ -4,6 +4,7 @@ What differs between releases, and what ours does otherwise on purpose, stands i
 """
 
 import bisect
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ DIFFERENCES = {
     "config stat": "/zookeeper/config takes its times from the start of the server: they are not compared",
     "order of a closed session's deletions": "its ephemerals are deleted in the order of a hash set: events of such a "
     "step are compared as a set",
+    "order of auth's identities": "scheme auth expands in the order of a hash set: neighbouring digest entries "
+    "are sorted",
     "event zxid": "up to 3.8 an event carries zxid -1, since 3.9 that of its transaction: not compared with a 3.8",
     "top-level check": "3.8.0 takes it and never answers: not sent to it",
     "watch types 4 and 5": "unknown to 3.8, where persistent watches answer to types 1 to 3 too: not sent to it",
@@ -53,6 +56,11 @@ class View:
         at = bisect.bisect_right(self.offsets, (own, 1 << 62)) - 1
         return own + self.offsets[at][1] if at >= 0 and own > 0 else own
 
+    def own(self, other: int) -> int:
+        """This server's zxid for the first one's, the other way round."""
+        fitting = [other - offset for start, offset in self.offsets if other - offset >= start]
+        return max(0, fitting[-1]) if fitting else other
+
     def drifted(self, own: int, other: int) -> None:
         """From here on, zxids are apart by another offset."""
         self.offsets.append((own, other - own))
@@ -81,6 +89,17 @@ class View:
         return ("stat", *zxids, *times, version, cversion, aversion, self.owner(owner), length, children)
 
 
+def acl_of(reader: Reader) -> list[Acl] | None:
+    """An ACL list, in which neighbours of scheme digest with equal rights are sorted."""
+    acl = reader.many(reader.acl)
+    if acl is None:
+        return None
+    groups = itertools.groupby(acl, lambda entry: (entry[0], entry[1]))
+    return [
+        entry for (_, scheme), group in groups for entry in (sorted(group, key=repr) if scheme == "digest" else group)
+    ]
+
+
 def result_of(op: int, reader: Reader, view: View, path: str | None) -> object:
     """A result's body, for a reply or for a part of a multi."""
     if op == 1:
@@ -92,8 +111,7 @@ def result_of(op: int, reader: Reader, view: View, path: str | None) -> object:
     if op in (4, 16):
         return reader.buffer(), view.stat(reader.stat(), path)
     if op == 6:
-        acl: list[Acl] | None = reader.many(reader.acl)
-        return acl, view.stat(reader.stat(), path)
+        return acl_of(reader), view.stat(reader.stat(), path)
     if op == 8:
         return sorted(map(str, reader.many(reader.text) or []))
     if op == 12:

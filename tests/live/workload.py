@@ -750,7 +750,8 @@ class Workload:
         return Request(11, b"", "ping()", xid=self.rng.choice((-2, -2, 9)), pipelined=False)
 
     def _sasl(self, _label: str) -> Request:
-        return Request(102, buffer(self.rng.choice((b"", b"token", None))), "sasl()", ends=True, pipelined=False)
+        token = self.rng.choice((b"", b"token", None))
+        return Request(102, buffer(token), f"sasl({token!r})", ends=True, pipelined=False)
 
     def _bad_op(self, _label: str) -> Request:
         ops = (-2, -1, 0, 10, 23, 99, 108, 1000, 2**31 - 1, -(2**31))
