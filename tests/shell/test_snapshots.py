@@ -1,0 +1,245 @@
+"""Snapshotter: slices on the reactor, pieces in flight; in the end a durable file or nothing. Threads are played."""
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock as Reactor
+from zope.interface import implementer
+
+from zktw.node.clock import Clock, Random
+from zktw.sim.disk import SimDisk
+from zktw.storage.datadir import NEW_PREFIX, DataDir
+from zktw.storage.files import IWorker
+from zktw.storage.recovery import Rules, recover
+from zktw.storage.snapshots import PIECES_AHEAD_MAX, Snapshotter
+from zktw.terms.codes import OpCode
+from zktw.tree.database import Database
+from zktw.tree.image import Image
+from zktw.wire.records import OPEN_ACL
+from zktw.wire.txn import CreateTxn, TxnHeader, encode_txn
+
+DIRECTORY = "/d/version-2"
+# More than rounding makes of the present moment.
+TURN_S = 1e-6
+
+
+@implementer(IWorker)
+class HeldWorker:
+    """Keeps what it is given to run until the test lets it."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def start(self) -> None:
+        """See IWorker."""
+
+    def stop(self) -> Deferred[None]:
+        """See IWorker."""
+        return succeed(None)
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """See IWorker."""
+        done: Deferred[Any] = Deferred()
+        self.held.append((done, function, args))
+        return done
+
+    def let(self) -> None:
+        """Run the oldest."""
+        done, function, args = self.held.pop(0)
+        try:
+            result = function(*args)
+        except Exception as error:
+            done.errback(error)
+        else:
+            done.callback(result)
+
+
+def filled(count: int) -> Database:
+    database = Database()
+    for zxid in range(1, count + 1):
+        header = TxnHeader(1, zxid, zxid, zxid, OpCode.CREATE)
+        database.replay(encode_txn(header, CreateTxn(f"/n{zxid}", b"x" * 20, OPEN_ACL, False, zxid), None))
+    return database
+
+
+class Bench:
+    """A snapshotter, its disk, thread and reactor, and what it has told."""
+
+    def __init__(self, **options: Any) -> None:
+        self.disk = SimDisk(Random(1))
+        self.datadir = DataDir(self.disk, "/d", "/d")
+        self.datadir.prepare(True)
+        self.worker = HeldWorker()
+        self.reactor = Reactor()
+        self.snapshotter = Snapshotter(self.datadir, self.worker, Clock(self.reactor), **options)
+        self.told: list[Any] = []
+
+    def take(self, image: Image) -> None:
+        self.snapshotter.take(image).addBoth(self.told.append)
+
+    def run(self) -> None:
+        """Let thread and reactor do all there is."""
+        while self.worker.held or self.reactor.getDelayedCalls():
+            if self.worker.held:
+                self.worker.let()
+            self.reactor.advance(TURN_S)
+
+    def names(self) -> list[str]:
+        return self.disk.list(DIRECTORY)
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "snappy"])
+@pytest.mark.parametrize("digest", [True, False])
+@pytest.mark.parametrize("serialize", [True, False])
+def test_what_is_taken_is_recovered(compression: str, digest: bool, serialize: bool) -> None:
+    bench = Bench(compression=compression, digest=digest, serialize_last_zxid=serialize)
+    database = filled(1234)
+    bench.take(database.image())
+    assert bench.snapshotter.busy
+    bench.run()
+    name = "snapshot.4d2" + (f".{compression}" if compression else "")
+    assert bench.told == [f"{DIRECTORY}/{name}"]
+    assert not bench.snapshotter.busy
+    bench.disk.lose_power()
+    assert bench.names() == [name]
+    recovered = recover(bench.datadir, Database, Rules(epochs=False))
+    assert recovered.last_zxid == 1234
+    assert recovered.database.tree.nodes == database.tree.nodes
+    assert recovered.database.digest_mismatches == 0
+
+
+def test_what_happens_meanwhile_is_not_in_it() -> None:
+    bench = Bench()
+    database = filled(500)
+    bench.take(database.image())
+    bench.worker.let()
+    header = TxnHeader(1, 501, 501, 501, OpCode.CREATE)
+    database.replay(encode_txn(header, CreateTxn("/late", b"", OPEN_ACL, False, 501), None))
+    bench.run()
+    recovered = recover(bench.datadir, Database, Rules(epochs=False))
+    assert "/late" not in recovered.database.tree.nodes
+    assert len(recovered.database.tree.nodes) == len(database.tree.nodes) - 1
+
+
+def test_the_reactor_is_only_a_little_ahead_of_the_disk() -> None:
+    bench = Bench()
+    bench.take(filled(2000).image())
+    bench.reactor.advance(TURN_S)
+    assert len(bench.worker.held) <= 1, "nothing is encoded before the file is there"
+    seen = set()
+    while bench.told == []:
+        bench.worker.let()
+        bench.reactor.advance(TURN_S)
+        seen.add(len(bench.worker.held))
+    assert max(seen) == PIECES_AHEAD_MAX
+
+
+def test_a_turn_of_the_reactor_has_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece takes 0.7 ms here, so three fit."""
+    bench = Bench()
+    image = filled(2000).image()
+    pieces = Image.pieces
+
+    def slow(self: Image, count: int = 500) -> Any:
+        for piece in pieces(self, count):
+            bench.reactor.rightNow += 0.0007
+            yield piece
+
+    monkeypatch.setattr(Image, "pieces", slow)
+    bench.take(image)
+    longest = 0.0
+    while bench.told == []:
+        while bench.worker.held:
+            bench.worker.let()
+        begin = bench.reactor.seconds()
+        bench.reactor.advance(TURN_S)
+        longest = max(longest, bench.reactor.seconds() - begin)
+    assert 0.0019 < longest < 0.0029
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 12])
+def test_one_that_is_abandoned_leaves_nothing(steps: int) -> None:
+    bench = Bench()
+    bench.take(filled(2000).image())
+    for _ in range(steps):
+        bench.worker.let()
+        bench.reactor.advance(TURN_S)
+    assert bench.told == []
+    bench.snapshotter.abandon()
+    bench.run()
+    assert bench.told == [None]
+    assert bench.names() == []
+    bench.take(filled(3).image())
+    bench.run()
+    assert bench.names() == ["snapshot.3"]
+    bench.snapshotter.abandon()
+
+
+def test_the_end_of_one_is_not_taken_back() -> None:
+    bench = Bench()
+    bench.take(filled(1).image())
+    bench.worker.let()
+    bench.reactor.advance(TURN_S)
+    while len(bench.worker.held) > 1:
+        bench.worker.let()
+    bench.snapshotter.abandon()
+    bench.run()
+    assert bench.told == [f"{DIRECTORY}/snapshot.1"]
+
+
+def test_only_one_at_a_time() -> None:
+    bench = Bench()
+    bench.take(filled(1).image())
+    with pytest.raises(AssertionError):
+        bench.snapshotter.take(filled(2).image())
+
+
+def count_of_operations() -> int:
+    bench = Bench()
+    before = bench.disk.operations
+    bench.take(filled(1000).image())
+    bench.run()
+    return bench.disk.operations - before
+
+
+@pytest.mark.parametrize("at", range(count_of_operations()))
+def test_a_disk_that_fails_once_is_told_and_leaves_nothing(at: int) -> None:
+    """Whichever operation it is, and with pieces under way behind it: with one missing there must be no snapshot."""
+    bench = Bench()
+    due = bench.disk.operations + at + 1
+
+    def before(operation: str, path: str) -> None:
+        if bench.disk.operations == due:
+            raise OSError(errno.EIO, "Input/output error")
+
+    bench.disk.before = before
+    bench.take(filled(1000).image())
+    bench.run()
+    (failure,) = bench.told
+    assert failure.getErrorMessage() == f"{DIRECTORY}/snapshot.3e8: cannot be written: Input/output error"
+    last = at == count_of_operations() - 1
+    # The last one makes the name durable: the file is whole, and may stay.
+    assert bench.names() == (["snapshot.3e8"] if last else [])
+    assert not bench.snapshotter.busy
+    bench.take(filled(2).image())
+    bench.run()
+    assert "snapshot.2" in bench.names()
+
+
+def test_a_power_cut_leaves_it_whole_or_not_at_all() -> None:
+    for cut in range(1, count_of_operations() + 1):
+        bench = Bench()
+        bench.take(filled(1000).image())
+        due = bench.disk.operations + cut
+        while bench.worker.held and bench.disk.operations < due:
+            bench.worker.let()
+            bench.reactor.advance(TURN_S)
+        bench.disk.lose_power()
+        whole = "snapshot.3e8" in bench.names()
+        assert whole or all(name.startswith(NEW_PREFIX) for name in bench.names())
+        recovered = recover(bench.datadir, Database, Rules(epochs=False))
+        assert recovered.last_zxid == (1000 if whole else 0)
+        assert [name for name in bench.names() if name.startswith(NEW_PREFIX)] == []
