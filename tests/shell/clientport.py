@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from zktw.net.clientcnxn import ClientCnxn, Pipeline
+from zktw.net.clientcnxn import ClientCnxn
 from zktw.net.clientfactory import ClientCnxnFactory
 
 TIMEOUT_MS = 10_000
@@ -25,7 +25,7 @@ class Service:
         self.sent = 0
         self.stmk_refusal = b""
         # What serves sessions: nothing does.
-        self.pipeline: Pipeline | None = None
+        self.pipeline: Any = None
 
     def word_for(self, first: bytes) -> str | None:
         return {b"ruok": "ruok", b"stmk": "stmk", b"\xff\xf4\xff\xfd": "telnet close"}.get(first)

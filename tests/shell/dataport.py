@@ -276,14 +276,19 @@ class DataLink:
         self.closed = True
         self.cnxn.connectionLost(Failure(ConnectionAborted() if self.aborted else ConnectionDone()))
 
+    def frame(self) -> bytes:
+        """The next frame that has come."""
+        end = 4 + int.from_bytes(self.written[:4], "big")
+        assert len(self.written) >= end > 4
+        found = bytes(self.written[4:end])
+        del self.written[:end]
+        return found
+
     def frames(self) -> list[bytes]:
-        """What has come since this was last asked, frame by frame."""
+        """All that has come and was not asked for yet."""
         found = []
         while self.written:
-            end = 4 + int.from_bytes(self.written[:4], "big")
-            assert len(self.written) >= end
-            found.append(bytes(self.written[4:end]))
-            del self.written[:end]
+            found.append(self.frame())
         return found
 
     def replies(self) -> list[tuple[int, int]]:
@@ -295,8 +300,8 @@ class DataLink:
         return found
 
     def welcome(self) -> bytes:
-        """The answer to the handshake, which is all that has come."""
-        (frame,) = self.frames()
+        """Take the answer to the handshake; what stands behind the password is returned."""
+        frame = self.frame()
         _, self.timeout_ms, self.session, length = struct.unpack_from(">iiqi", frame)
         assert length == 16
         self.password = frame[20:36]
