@@ -8,12 +8,14 @@ differs here is listed in kazoo_suite.md.
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
 import uuid
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -86,14 +88,24 @@ def run_suite(directory: Path) -> tuple[dict[str, set[str]], str]:
     command = [os.environ.get("KAZOO_PYTHON", sys.executable), "-m", "pytest", "kazoo/tests", "-o", "addopts="]
     command += ["-q", "-p", "no:cacheprovider", "--timeout", "120", "--timeout-method", "signal"]
     command += ["--junitxml", str(junit)]
+    for name in listed("Left out here"):
+        module, group, test = name.split(".")
+        command += ["--deselect", f"kazoo/tests/{module}.py::{group}::{test}"]
     with open(directory / "out.log", "wb") as log:
         process = subprocess.Popen(
-            command, cwd=os.environ["KAZOO_SOURCE"], env=environment, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=os.environ["KAZOO_SOURCE"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             process.wait(SUITE_S)
         finally:
-            process.terminate()
+            # A server that the harness left behind would be in this group; the last of them is gone if none is.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait(60)
     return outcomes(junit), (directory / "out.log").read_text("utf-8", "replace")[-20000:]
 
@@ -368,6 +380,13 @@ def test_rights(connect: Connect) -> None:
     assert connect().get("/hers")[0] == b"x"
     with pytest.raises(exceptions.NoAuthError):
         connect().set("/hers", b"y")
+
+
+def test_an_unknown_scheme_is_told_and_nobody_else_suffers(connect: Connect) -> None:
+    client, other = connect(), connect()
+    with pytest.raises(exceptions.AuthFailedError):
+        client.add_auth("nonsense", "x:y")
+    assert other.exists("/") is not None
 
 
 def test_ephemerals_end_with_an_expired_session(connect: Connect) -> None:
