@@ -1,11 +1,18 @@
 """The zktw command."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
 from zktw import __version__
-from zktw.tools import sim
+from zktw.terms.errors import StorageError
+from zktw.tools import check, log, purge, sim, snapshot
+from zktw.tools.common import ToolError, warn
+
+# As a shell tells of a command that SIGINT or SIGPIPE has ended.
+_INTERRUPTED, _NOBODY_READS = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,9 +20,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="zktw", description="Side tools of the zktw ZooKeeper server.")
     parser.add_argument("--version", action="version", version=f"zktw {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    sim.add_parser(commands)
+    for tool in (check, log, snapshot, purge, sim):
+        tool.add_parser(commands)
     options = parser.parse_args(arguments)
-    status: int = options.run(options)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths may hold what the terminal's encoding has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The end of a pipe is gone, as with "| head"; what is left in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except ToolError as error:
+        warn(str(error))
+        return 2
+    except StorageError as error:
+        warn(str(error))
+        return 1
+    except OSError as error:
+        # A file that was there a moment ago, or a disk that fails.
+        warn(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
     return status
 
 
