@@ -75,7 +75,7 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
     if leader:
         yield "synced_non_voting_followers", facts.synced_non_voting_followers()
         yield "synced_observers", facts.synced_observers()
-    yield "auth_failed_count", 0
+    yield "auth_failed_count", stats.counters["auth_failed_count"]
     yield "min_latency", stats.latency.smallest
     yield "max_file_descriptor_count", facts.descriptors()[1]
     yield "approximate_data_size", facts.data_size()

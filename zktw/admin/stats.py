@@ -2,7 +2,7 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from zktw.admin.figures import ADVANCED, ADVANCED_SETS, BASIC, BASIC_SETS, COUNTERS
+from zktw.admin.figures import ADVANCED, ADVANCED_SETS, BASIC, BASIC_SETS, COUNTED_GAUGES, COUNTERS
 from zktw.terms.limits import SUMMARY_RECENT_MAX
 
 _FOUR_DIGITS = Decimal("0.0001")
@@ -36,11 +36,11 @@ class Summary:
             self._recent[self._next] = value
             self._next = (self._next + 1) % SUMMARY_RECENT_MAX
 
-    def add_zeros(self, count: int) -> None:
-        """So many more values, each 0."""
-        # One of them stands for all in the percentiles: they come by the dozen.
-        self.add(0)
+    def add_many(self, value: int, count: int) -> None:
+        """The same value so many times. One of them stands for all in the percentiles: they come by the dozen."""
+        self.add(value)
         self.count += count - 1
+        self.total += value * (count - 1)
 
     @property
     def average(self) -> float:
@@ -77,7 +77,7 @@ class ServerStats:
         self.received = 0
         self.sent = 0
         self.latency = Summary()
-        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.counters = dict.fromkeys((*COUNTERS, *COUNTED_GAUGES), 0)
         self.summaries = {name: Summary() for name in (*BASIC, *ADVANCED)}
         self.sets: dict[str, dict[str, Summary]] = {name: {} for name in (*BASIC_SETS, *ADVANCED_SETS)}
 
@@ -89,15 +89,10 @@ class ServerStats:
         """Something took so long, or was so large."""
         self.summaries[name].add(value)
 
-    def note_latency(self, latency_ms: int, write: bool) -> None:
-        """A request was answered after so long."""
-        self.latency.add(latency_ms)
-        self.summaries["updatelatency" if write else "readlatency"].add(latency_ms)
-
-    def note_reads(self, count: int) -> None:
-        """So many reads were answered as soon as they came."""
-        self.latency.add_zeros(count)
-        self.summaries["readlatency"].add_zeros(count)
+    def note_latency(self, latency_ms: int, count: int, *, write: bool) -> None:
+        """So many requests were answered after so long."""
+        self.latency.add_many(latency_ms, count)
+        self.summaries["updatelatency" if write else "readlatency"].add_many(latency_ms, count)
 
     def add_for(self, name: str, key: str, value: int) -> None:
         """The same of a figure that each server, or each part of the tree, has of its own."""

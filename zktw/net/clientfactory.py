@@ -6,7 +6,8 @@ from typing import Any
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from zktw.net.clientcnxn import ClientCnxn, Service
+from zktw.net.clientcnxn import ClientCnxn
+from zktw.net.clientservice import Service
 from zktw.net.quiet import Quiet
 from zktw.wire.client import ConnectRequest
 

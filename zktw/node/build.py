@@ -13,6 +13,7 @@ from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.net.listener import Listener
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
+from zktw.node.collector import Collector
 from zktw.node.datahost import DataHost, log_recovery, make_database
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
@@ -67,6 +68,8 @@ class Node(Service):
         )
         self.journal = Journal(self._datadir, self._worker, txn_log, self.clock.now_ms)
         self.data: DataHost | None = None
+        # Of a process of its own; a simulated server leaves garbage to its simulator.
+        self.collector: Collector | None = None
         self.server = ZooKeeperServer(config, self.clock, self.chronicle)
         self._clients = ClientCnxnFactory(
             self.server,
@@ -168,7 +171,14 @@ class Node(Service):
     def _not_recovered(self, failure: Failure) -> None:
         self._fail(3, failure.getErrorMessage())
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no client waits for anything."""
+        return self.data is None or not self.data.service.outstanding
+
     def _ready(self, _: None) -> None:
+        if self.collector is not None and self.running:
+            self.collector.start()
         if self._systemd is not None and self.running:
             self._systemd.ready()
             self._systemd.status(self.server.status_line())
@@ -199,6 +209,8 @@ class Node(Service):
         if self._systemd is not None:
             self._systemd.stopping()
         self._purge_alarm.set(None)
+        if self.collector is not None:
+            self.collector.stop()
         self.server.stop_serving()
         resigned = self._stop_data() if self.peer is None else self.peer.stop()
         closed = self._client_listener.close()

@@ -147,10 +147,19 @@ class DataHost:
             for client in dirty:
                 client.dirty = False
                 client.shell.flush()
-        if service.reads:
-            self._stats.note_reads(service.reads)
-            service.reads = 0
+        if service.reads or service.write_latencies:
+            self._note_latencies()
         self._journal.flush()
+
+    def _note_latencies(self) -> None:
+        service, stats = self.service, self._stats
+        if service.reads:
+            service.read_latencies[0] = service.read_latencies.get(0, 0) + service.reads
+            service.reads = 0
+        for latencies, write in ((service.read_latencies, False), (service.write_latencies, True)):
+            for latency_ms, count in latencies.items():
+                stats.note_latency(latency_ms, count, write=write)
+            latencies.clear()
 
     def opened(self, client: Client) -> None:
         """See Pipeline."""

@@ -4,6 +4,7 @@ from collections import deque
 
 from zktw.terms.codes import ErrorCode
 from zktw.tree import change
+from zktw.tree.applied import Prepared
 from zktw.tree.change import Change
 from zktw.tree.datatree import DataTree
 from zktw.tree.node import OPEN_ACL_ID, acl_of, digest_of, owner_of
@@ -11,6 +12,7 @@ from zktw.tree.paths import ROOT, SYSTEM_PREFIX
 from zktw.wire.records import OPEN_ACL, Acls
 from zktw.wire.txn import CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader
 
+_OPEN = b"\xff" * 8
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 # The first number of a list that only proposals have; the tree's are positive, and -1 is the open list.
 _FIRST_ACL_ID = -2
@@ -90,6 +92,19 @@ class Outlook:
                 return
         assert err == ErrorCode.OK, f"{txn} was checked, and fails: {err.name}"
         self._hold(changes)
+
+    def propose_data(self, path: str, old: bytes, new: bytes, zxid: int) -> Prepared | None:
+        """The proposal of a single setData, in one step. None: it must be worked out again when it is applied."""
+        self._records[path] = new
+        change = 0
+        if self._digested and not path.startswith(SYSTEM_PREFIX):
+            raw = b"" if path == ROOT else path.encode("utf-8")
+            change = digest_of(raw, new) - digest_of(raw, old)
+            self.digest = self.digest + change & _MASK
+        self._newest[path] = zxid
+        self._proposals.append((zxid, [path]))
+        # Numbers of lists that only proposals have mean nothing to the tree.
+        return (old, new, change) if old[0] != 0xFF or old[:8] == _OPEN else None
 
     def _hold(self, changes: list[Change]) -> None:
         for path, old, new in changes:

@@ -4,7 +4,7 @@ import struct
 
 from zktw.pipeline.request import Request
 from zktw.terms.codes import OpCode
-from zktw.tree.datatree import Applied
+from zktw.tree.applied import Applied
 from zktw.tree.node import STAT_BYTES
 from zktw.wire.client import BODY, MULTI_END, MULTI_HEADER, encode_reply, read_multi
 from zktw.wire.jute import Reader

@@ -14,8 +14,8 @@ from zktw.pipeline.request import Client, Request
 from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
 from zktw.terms.codes import ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError
+from zktw.tree.applied import Applied, Event, Prepared
 from zktw.tree.database import Database
-from zktw.tree.datatree import Applied, Event
 from zktw.tree.watches import WatchManager
 from zktw.wire.client import (
     BODY,
@@ -55,9 +55,6 @@ class Figures(Protocol):
     def count(self, name: str, by: int = 1) -> None:
         """Something happened that mntr counts."""
 
-    def note_latency(self, latency_ms: int, write: bool) -> None:
-        """A request was answered after so long."""
-
 
 class DataService:
     """What a server does for its clients, whatever its role; submit(request) says where writes go."""
@@ -86,8 +83,10 @@ class DataService:
         self.outstanding = 0
         # Bytes of those that count as large (-1: none do).
         self.large_bytes = 0
-        # Reads that were answered as soon as they came, since whoever looks set it to 0.
+        # How many requests took so many ms, since whoever looks cleared it; reads answered at once apart.
         self.reads = 0
+        self.read_latencies: dict[int, int] = {}
+        self.write_latencies: dict[int, int] = {}
         self.now_ms = 0.0
         self.wall_ms = 0
         self._figures = figures
@@ -282,11 +281,14 @@ class DataService:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def commit(self, header: TxnHeader, txn: Txn, request: Request | None) -> Applied:
-        """Apply the next transaction; watchers hear of it before anybody is answered."""
-        applied = self.database.apply(header, txn)
+    def commit(self, header: TxnHeader, txn: Txn, request: Request | None, changes: Prepared | None = None) -> Applied:
+        """Apply the next transaction; watchers hear of it before anybody is answered.
+
+        changes: what was worked out when it was proposed, if it was here.
+        """
+        applied = self.database.apply(header, txn, changes)
         events = self.database.tree.take_events()
-        if events:
+        if events and not self.watches.is_empty:
             self._deliver(events, header.zxid)
         if header.type == OpCode.CREATE_SESSION and request is None:
             self.tracker.add(header.client_id, self.database.sessions[header.client_id], self.now_ms)
@@ -330,7 +332,7 @@ class DataService:
         client.note_latency(latency_ms)
         client.responded_ms = self.now_ms
         client.last_zxid = self.database.last_zxid
-        self._figures.note_latency(latency_ms, True)
+        self.write_latencies[latency_ms] = self.write_latencies.get(latency_ms, 0) + 1
         if request.op == OpCode.CREATE_SESSION:
             self._welcome(client, client.session)
         else:
@@ -354,7 +356,7 @@ class DataService:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)
                 client.note_latency(latency_ms)
-                self._figures.note_latency(latency_ms, False)
+                self.read_latencies[latency_ms] = self.read_latencies.get(latency_ms, 0) + 1
             else:
                 self.tell(client, encode_reply(request.cxid, -1, ErrorCode.UNIMPLEMENTED))
                 self._close(client)

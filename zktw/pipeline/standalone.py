@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
-from zktw.pipeline.prep import PrepRequestProcessor, Proposal
+from zktw.pipeline.prep import PrepRequestProcessor
+from zktw.pipeline.proposal import Proposal
 from zktw.pipeline.request import Request
 from zktw.pipeline.service import DataService
 
@@ -39,5 +40,5 @@ class Standalone:
         in_flight, commit = self._in_flight, self._service.commit
         while in_flight and in_flight[0][1].header.zxid <= zxid:
             request, proposal = in_flight.popleft()
-            commit(proposal.header, proposal.txn, request)
+            commit(proposal.header, proposal.txn, request, proposal.changes)
         self._prep.outlook.on_applied(zxid)

@@ -2,7 +2,8 @@
 
 from zktw.terms.errors import WireError
 from zktw.terms.limits import JUTE_MAXBUFFER
-from zktw.tree.datatree import Applied, DataTree
+from zktw.tree.applied import Applied, Prepared
+from zktw.tree.datatree import DataTree
 from zktw.tree.image import Image, ImageParser
 from zktw.tree.owner import OwnerRules
 from zktw.tree.paths import ROOT, SYSTEM, parent_of
@@ -32,7 +33,7 @@ class Database:
         # A fuzzy snapshot's digest holds only once replay has come so far; until then there is nothing to compare.
         self.fuzzy_until = 0
 
-    def apply(self, header: TxnHeader, txn: Txn) -> Applied:
+    def apply(self, header: TxnHeader, txn: Txn, prepared: Prepared | None = None) -> Applied:
         """Let the next transaction happen. Sessions change before the zxid says so (bug 3144)."""
         match txn:
             case CreateSessionTxn(timeout_ms):
@@ -43,7 +44,7 @@ class Database:
                 self.tree.remove_ephemerals(header, paths)
                 applied = Applied(header.type)
             case _:
-                applied = self.tree.apply(header, header.type, txn)
+                applied = self.tree.apply(header, header.type, txn, prepared)
         if header.zxid > self.last_zxid:
             self.last_zxid = header.zxid
         return applied

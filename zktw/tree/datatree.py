@@ -1,11 +1,11 @@
 """DataTree: nodes and what is known of them by heart; transactions change it and tell what watchers must hear."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from zktw.terms.codes import ErrorCode, EventType, OpCode
 from zktw.tree import change
 from zktw.tree.acl import AclTable
+from zktw.tree.applied import Applied, Event, Prepared
 from zktw.tree.change import Change
 from zktw.tree.node import (
     FRONT_BYTES,
@@ -23,7 +23,7 @@ from zktw.tree.node import (
 from zktw.tree.owner import NodeKind, OwnerRules
 from zktw.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, SYSTEM_PREFIX, child_of, name_of, parent_of
 from zktw.tree.quota import LIMITS, QuotaIndex, StatsTrack, limits_path, quota_node, stats_path
-from zktw.wire.records import READ_ACL, Acls
+from zktw.wire.records import OPEN_ACL, READ_ACL, Acls
 from zktw.wire.txn import (
     CREATES,
     DELETES,
@@ -38,24 +38,12 @@ from zktw.wire.txn import (
     TxnHeader,
 )
 
-# Type, path, and the number of the list that says who may read of it.
-Event = tuple[EventType, str, Acls]
-
 _OK = ErrorCode.OK
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+# The number of the open list as a record begins with it.
+_OPEN = b"\xff" * 8
 _CREATED, _DELETED = EventType.NODE_CREATED, EventType.NODE_DELETED
 _DATA, _CHILDREN = EventType.NODE_DATA_CHANGED, EventType.NODE_CHILDREN_CHANGED
-
-
-@dataclass(slots=True)
-class Applied:
-    """What became of a transaction: error, the node's path and its record afterwards, and the parts of a multi."""
-
-    type: int
-    err: int = _OK
-    path: str = ""
-    record: bytes | None = None
-    parts: "list[Applied]" = field(default_factory=list)
 
 
 class DataTree:
@@ -214,10 +202,12 @@ class DataTree:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def apply(self, header: TxnHeader, type_: int, txn: Txn) -> Applied:
+    def apply(self, header: TxnHeader, type_: int, txn: Txn, prepared: Prepared | None = None) -> Applied:
         """Let a transaction happen (of sessions only their nodes are known here). Errors are normal in replay."""
         match txn:
-            case SetDataTxn():
+            case SetDataTxn(path):
+                if prepared is not None and self.nodes.get(path) is prepared[0]:
+                    return self._set_prepared(type_, path, prepared)
                 return self._set_data(header, type_, txn)
             case CreateTxn() if type_ in CREATES:
                 return self._create(header, type_, txn)
@@ -280,6 +270,18 @@ class DataTree:
             self._count_quota(txn.path, 0, len(new) - len(old))
         self._events.append((_DATA, txn.path, self.acls_of(new)))
         return Applied(type_, _OK, txn.path, new)
+
+    def _set_prepared(self, type_: int, path: str, prepared: Prepared) -> Applied:
+        """A setData that was worked out when it was proposed, from the very record that is there."""
+        old, new, digest_change = prepared
+        self.nodes[path] = new
+        self.digest = self.digest + digest_change & _MASK
+        grown = len(new) - len(old)
+        self.data_bytes += grown
+        if self.quotas.paths:
+            self._count_quota(path, 0, grown)
+        self._events.append((_DATA, path, OPEN_ACL if new[:8] == _OPEN else self.acls_of(new)))
+        return Applied(type_, _OK, path, new)
 
     def _multi(self, header: TxnHeader, txns: list[tuple[int, Txn]]) -> Applied:
         whole = Applied(OpCode.MULTI)

@@ -121,6 +121,11 @@ class WatchManager:
                 if modes & mode:
                     self._take(mode, path, watcher)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody wants to hear of anything."""
+        return not self._by_watcher
+
     # -- figures -----------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
