@@ -403,6 +403,18 @@ def test_a_request_that_nobody_can_read_is_answered_in_its_turn(port: DataPort) 
     assert not link.closed
 
 
+@pytest.mark.parametrize("scheme", ["nonsense", "", "x509"])
+def test_who_fails_to_say_who_he_is_is_told_and_ends_alone(port: DataPort, scheme: str) -> None:
+    link, other = port.session(), port.session()
+    link.send(request(-4, OpCode.AUTH, bytes(4) + text(scheme) + framed(b"me")) + get_data(1, "/"))
+    assert link.replies() == [(-4, int(ErrorCode.AUTH_FAILED))]
+    assert link.closed
+    other.send(framed(PING))
+    assert other.replies() == [(-2, OK)]
+    assert not port.failures
+    assert port.server.stats.counters["auth_failed_count"] == 1
+
+
 # -- the disk
 
 
