@@ -46,7 +46,7 @@ def test_epoch_promised_before_it_is_written(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_epoch_written_without_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     def write_epoch(self: Any, name: str, epoch: int) -> None:
-        self._files.write(self._epoch_path(name), str(epoch).encode())
+        self.files.write(self._epoch_path(name), str(epoch).encode())
 
     monkeypatch.setattr(DataDir, "write_epoch", write_epoch)
     caught("D1", "D2", "ends itself", "damaged")

@@ -1,10 +1,8 @@
 """DataDir: the files of one server by name; epochs, snapshots, and what may be purged (wire document, c.1, c.5).
 
-All of it blocks and runs in a worker's thread. This release carries no data: a directory that holds any is refused,
-since voting with an empty history over real data would lose it.
+All of it blocks and runs in a worker's thread.
 """
 
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +16,12 @@ from zktw.storage.snapformat import (
     SNAPPY_MAGIC,
     TAIL,
     Compression,
-    check_snapshot,
     encode_snapshot,
     looks_whole,
 )
-from zktw.terms.errors import ProtocolError, StorageError, WireError
-from zktw.terms.limits import JUTE_MAXBUFFER, SNAPSHOT_BYTES_MAX
-from zktw.terms.zxid import counter_of, epoch_of
+from zktw.terms.errors import StorageError
+from zktw.terms.zxid import epoch_of
 from zktw.wire.effects import EpochName
-from zktw.wire.snapstream import fresh_snapshot_body, refuse_data
 
 T = TypeVar("T")
 
@@ -41,18 +36,8 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 # An Apache server that waits for a snapshot on an empty directory writes the epoch of zxid -1.
 _APACHE_NO_EPOCH = "-1"
 
-NO_DATA_YET = "this release carries no data: start it on an empty directory, or run Apache ZooKeeper on this one"
 JOIN_ANEW = "if a quorum is up, empty this server's data directory and let it join anew"
 MOVE_AWAY = "if it holds nothing that you need, move it away"
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a server starts from. last_zxid is -1 for an empty member that must wait for a snapshot."""
-
-    last_zxid: int
-    current_epoch: int
-    accepted_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,87 +96,6 @@ class DataDir:
             self.files.make_directory(name)
             self.files.sync_directory(_parent(name))
 
-    def load(self, db_autocreate: bool, *, epochs: bool = True) -> Recovered:
-        """Read what is there, and complete what a crash left half done. Raises StorageError for what can't be used.
-
-        A server outside of an ensemble needs no epochs: they are then neither read nor written.
-        """
-        self.clear_leftovers()
-        self._refuse_logs()
-        last_zxid = self._load_snapshot()
-        if last_zxid is None:
-            last_zxid = self._begin_empty(db_autocreate)
-        self.remove_marker()
-        if not epochs:
-            return Recovered(last_zxid, 0, 0)
-        return self._load_epochs(last_zxid)
-
-    def _refuse_logs(self) -> None:
-        for name in self.log_names():
-            if next(self.log_reader(name).entries(), None) is not None:
-                raise StorageError(f"{self.logs}/{name}: holds transactions; {NO_DATA_YET}")
-
-    def _load_snapshot(self) -> int | None:
-        """The zxid of the newest snapshot that is whole; None if there is none."""
-        damage = ""
-        names = self.snapshot_names()
-        for name in names:
-            # Whole or not, its name tells that there was history.
-            if counter_of(zxid_of_name(name)):
-                raise StorageError(f"{self.snapshots}/{name}: was taken after transactions; {NO_DATA_YET}")
-        for name in reversed(names):
-            path = f"{self.snapshots}/{name}"
-            try:
-                content = self._read_snapshot(path)
-                if content is None:
-                    continue
-                sessions = check_snapshot(content, JUTE_MAXBUFFER, refuse_data)
-            except ProtocolError as error:
-                raise StorageError(f"{path}: {error}; {NO_DATA_YET}") from None
-            except WireError as error:
-                damage = damage or f"{path}: {error}"
-                continue
-            if sessions:
-                raise StorageError(f"{path}: holds {sessions} session(s); {NO_DATA_YET}")
-            return zxid_of_name(name)
-        if damage:
-            raise StorageError(f"{damage}; no other snapshot is whole: {MOVE_AWAY}")
-        return None
-
-    def _read_snapshot(self, path: str) -> bytes | None:
-        """A snapshot's bytes, unpacked; None for one that was never written to its end. WireError: damaged."""
-        if path.endswith(".snappy"):
-            raise StorageError(
-                f"{path}: is compressed with snappy, which this release does not read; start it on an empty directory,"
-                " or run Apache ZooKeeper on this one"
-            )
-        size = self.guard(path, lambda: self.files.size(path))
-        if size > SNAPSHOT_BYTES_MAX:
-            raise StorageError(f"{path}: holds data ({size} bytes); {NO_DATA_YET}")
-        content = self.guard(path, lambda: self.files.read(path))
-        if not path.endswith(".gz"):
-            return content if looks_whole(len(content), content[-len(TAIL) :]) else None
-        if not content.startswith(GZIP_MAGIC):
-            return None
-        # The look at a packed file's end tells nothing, so one that is cut off is damaged, as for Apache.
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            content = unpacker.decompress(content, SNAPSHOT_BYTES_MAX)
-        except zlib.error as error:
-            raise WireError(f"damaged: {error}") from None
-        if unpacker.unconsumed_tail:
-            raise StorageError(f"{path}: holds data (over {SNAPSHOT_BYTES_MAX} bytes); {NO_DATA_YET}")
-        if not unpacker.eof:
-            raise WireError(f"damaged: it ends too early, {len(content)} bytes unpacked")
-        return content
-
-    def _begin_empty(self, db_autocreate: bool) -> int:
-        """No snapshot and no log: begin with the fresh tree, or, if told so, wait to be given one."""
-        if not db_autocreate and not self.files.exists(self._marker):
-            return -1
-        self.write_snapshot(0, fresh_snapshot_body())
-        return 0
-
     def has_marker(self) -> bool:
         """Whether an operator allows to begin with an empty tree."""
         return self.files.exists(self._marker)
@@ -204,13 +108,6 @@ class DataDir:
             self.guard(directory, lambda: self.files.sync_directory(directory))
 
     # -- epochs ------------------------------------------------------------------------------------------------------
-
-    def _load_epochs(self, last_zxid: int) -> Recovered:
-        # A process that died between rename and sync left names that are read now and could be gone after a power cut.
-        self.guard(self.snapshots, partial(self.files.sync_directory, self.snapshots))
-        epochs = self.read_epochs(last_zxid)
-        self.settle_epochs(epochs)
-        return Recovered(last_zxid, epochs.current, epochs.accepted)
 
     def read_epochs(self, last_zxid: int) -> Epochs:
         """What the epochs are, with what a crash left half done completed. StorageError where no crash left it so."""

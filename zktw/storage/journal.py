@@ -30,15 +30,15 @@ class Journal:
         self,
         datadir: DataDir,
         worker: IWorker,
-        txn_log: TxnLog | None = None,
-        now_ms: Callable[[], float] = lambda: 0.0,
+        txn_log: TxnLog,
+        now_ms: Callable[[], float],
     ) -> None:
         self.on_persisted: Callable[[int], None] = lambda zxid: None
         self.on_failed: Callable[[Failure], None] = lambda failure: None
         self.on_synced: Callable[[float, int, int], None] = lambda ms, entries, size: None
         self._datadir = datadir
         self._worker = worker
-        self._log = txn_log if txn_log is not None else TxnLog(datadir)
+        self._log = txn_log
         self._now_ms = now_ms
         self._failed = False
         # What is to be appended; each but the first after a roll.
