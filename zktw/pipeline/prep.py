@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.outlook import Outlook
-from zktw.pipeline.proposal import ANY_VERSION, NullIdError, NullListError, Proposal, next_version, refuse
+from zktw.pipeline.proposal import ANY_VERSION, NullFieldError, Proposal, next_version, refuse
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError, ZkError
@@ -18,6 +18,7 @@ from zktw.tree.quota import exceeded
 from zktw.wire.client import (
     BODY,
     CreateRequest,
+    NullListError,
     PathVersion,
     SetDataRequest,
     read_create,
@@ -127,11 +128,10 @@ class PrepRequestProcessor:
                 outlook.propose(header, header.type, txn)
         except ZkError as error:
             txn = refuse(header, error.code)
-        except NullIdError:
+        except NullFieldError:
             outlook.give_up()
             txn = refuse(header, ErrorCode.MARSHALLING_ERROR)
         except NullListError:
-            outlook.give_up()
             return None
         except (WireError, struct.error, IndexError):
             if request.op != OpCode.MULTI:
@@ -158,7 +158,7 @@ class PrepRequestProcessor:
 
     def _fix(self, acls: Acls | None, identities: tuple[Identity, ...]) -> Acls:
         if acls and any(acl.id == NULL_ID and acl.scheme in _READ_IDS for acl in acls):
-            raise NullIdError
+            raise NullFieldError
         fixed = self._auth.fix(acls, identities)
         if fixed is None:
             raise ZkError(ErrorCode.INVALID_ACL)
@@ -173,6 +173,8 @@ class PrepRequestProcessor:
         op = op or request.op
         mode = self._mode(asked, op)
         path, _, data, flags_acls = asked.path, asked.flags, asked.data, asked.acls
+        if path is None:
+            raise NullFieldError
         if "/" not in path or "\0" in path:
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         acls = self._fix(flags_acls, request.identities)
@@ -224,6 +226,8 @@ class PrepRequestProcessor:
 
     def _delete_txn(self, asked: PathVersion, request: Request) -> DeleteTxn:
         path = asked.path
+        if path is None:
+            raise NullFieldError
         if "/" not in path or "\0" in path or path in SPECIAL:
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         parent = self._record(parent_of(path))
@@ -294,7 +298,7 @@ class PrepRequestProcessor:
 
     def _check_txn(self, asked: PathVersion, request: Request) -> CheckTxn:
         path = asked.path
-        if not is_valid(path):
+        if path is None or not is_valid(path):
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         record = self._record(path)
         self._check_acl(record, Perm.READ, request.identities)
@@ -337,8 +341,6 @@ class PrepRequestProcessor:
     ) -> tuple[int, Txn]:
         match asked:
             case CreateRequest():
-                if asked.acls is None:
-                    raise NullListError
                 # Apache 3.8.0 knows no create2 within a multi, and would apply nothing of it.
                 return (OpCode.CREATE if op == OpCode.CREATE2 else op), self._create_txn(asked, request, op)
             case SetDataRequest():

@@ -11,12 +11,8 @@ from zktw.wire.txn import ErrorTxn, Txn, TxnHeader
 ANY_VERSION = -1
 
 
-class NullIdError(Exception):
-    """A null id in a list: it is found out after the checks that come before the list's."""
-
-
-class NullListError(Exception):
-    """A null list within a multi."""
+class NullFieldError(Exception):
+    """A null path, or a null id in a list: it is found out after the checks that come before it."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Reads: what is answered from the tree as it is, without changing it (wire document, b.4, b.7)."""
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from zktw.pipeline.auth import Authentication, user_of
 from zktw.pipeline.request import Client
@@ -19,13 +19,15 @@ from zktw.wire.client import (
     MULTI_HEADER,
     REPLY_HEADER,
     REPLY_HEADER_BYTES,
+    Paths,
+    WrongKindError,
     encode_event,
     encode_reply,
     read_multi_read,
     read_path,
     read_set_watches,
 )
-from zktw.wire.jute import Reader, put_string
+from zktw.wire.jute import Reader, decode_text, encode_text, put_string
 from zktw.wire.records import put_acls
 
 _INT = struct.Struct(">i")
@@ -36,6 +38,8 @@ _READ = Perm.READ
 _OPEN = 0xFF
 # zxid of events that no transaction causes.
 NO_ZXID = -1
+# Stands for a null path, which may be watched in vain.
+NULL_PATH = "\0null"
 _ADD_WATCH_MODES = {0: PERSISTENT, 1: RECURSIVE}
 _WATCHER_TYPES = {int(type_): type_ for type_ in WatcherType}
 
@@ -73,10 +77,10 @@ class Reads:
             return self.handlers[op](client, xid, frame)
         except ZkError as error:
             code: int = error.code
+        except WrongKindError:
+            return encode_reply(xid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR, MULTI_END)
         except (WireError, IndexError, struct.error):
             code = ErrorCode.MARSHALLING_ERROR
-        if op == OpCode.MULTI_READ:
-            return encode_reply(xid, self.database.last_zxid, code, MULTI_END)
         return encode_reply(xid, self.database.last_zxid, code)
 
     # -- shared by the handlers --------------------------------------------------------------------------------------
@@ -88,7 +92,7 @@ class Reads:
         end = _PATH_START + length
         # The byte behind the path tells that the path is whole, too.
         watch = frame[end]
-        return frame[_PATH_START:end].decode("utf-8", "replace"), watch != 0
+        return decode_text(frame[_PATH_START:end]), watch != 0
 
     def _reader(self, frame: bytes) -> Reader:
         reader = Reader(frame, self._length_max)
@@ -162,9 +166,9 @@ class Reads:
         return encode_reply(xid, self.database.last_zxid, 0, bytes(body) + record[-STAT_BYTES:])
 
     def _sync(self, client: Client, xid: int, frame: bytes) -> bytes:
-        reader = self._reader(frame)
-        reader.string()
-        return encode_reply(xid, self.database.last_zxid, 0, frame[BODY : reader.offset])
+        body = bytearray()
+        put_string(body, self._reader(frame).string())
+        return encode_reply(xid, self.database.last_zxid, 0, bytes(body))
 
     def _ping(self, client: Client, xid: int, frame: bytes) -> bytes:
         return _pack_head(REPLY_HEADER_BYTES, -2, self.database.last_zxid, 0)
@@ -217,60 +221,80 @@ class Reads:
         path, mode = reader.string(), _ADD_WATCH_MODES.get(reader.i32())
         if mode is None:
             raise WireError("an unknown mode of a watch")
-        self._watches.add(client.number, path or "", mode)
+        self._watches.add(client.number, NULL_PATH if path is None else path, mode)
         return encode_reply(xid, self.database.last_zxid, 0, _INT.pack(0))
 
     def _check_watches(self, client: Client, xid: int, frame: bytes) -> bytes:
         reader = self._reader(frame)
-        path, type_ = reader.string() or "", _WATCHER_TYPES.get(reader.i32())
+        path, type_ = reader.string(), _WATCHER_TYPES.get(reader.i32())
         if type_ is None:
             raise WireError("an unknown type of watch")
         remove = _unpack_int(frame, 4)[0] == OpCode.REMOVE_WATCHES
-        found = (self._watches.remove if remove else self._watches.has)(client.number, path, type_)
+        found = (self._watches.remove if remove else self._watches.has)(
+            client.number, NULL_PATH if path is None else path, type_
+        )
         if not found:
             raise ZkError(ErrorCode.NO_WATCHER)
         return encode_reply(xid, self.database.last_zxid, 0)
 
     def _set_watches(self, client: Client, xid: int, frame: bytes) -> bytes:
-        """Watches of a former connection; what happened meanwhile is told in front of the reply."""
+        """Watches of a former connection; what happened meanwhile is told in front of the reply.
+
+        A null list or path ends it with an error, but what stood before it has been done.
+        """
         wanted = read_set_watches(self._reader(frame), _unpack_int(frame, 4)[0])
-        nodes = self.database.tree.nodes
-        number, add = client.number, self._watches.add
-        out = []
-        for path in wanted.data:
-            record = nodes.get(path)
-            if record is None:
-                out.append(encode_event(EventType.NODE_DELETED, path, NO_ZXID))
-            elif stat_of(record).mzxid > wanted.relative_zxid:
-                out.append(encode_event(EventType.NODE_DATA_CHANGED, path, NO_ZXID))
-            else:
-                add(number, path, DATA)
-        for path in wanted.exist:
-            if path in nodes:
-                out.append(encode_event(EventType.NODE_CREATED, path, NO_ZXID))
-            else:
-                add(number, path, DATA)
-        for path in wanted.child:
-            record = nodes.get(path)
-            if record is None:
-                out.append(encode_event(EventType.NODE_DELETED, path, NO_ZXID))
-            elif stat_of(record).pzxid > wanted.relative_zxid:
-                out.append(encode_event(EventType.NODE_CHILDREN_CHANGED, path, NO_ZXID))
-            else:
-                add(number, path, CHILD)
-        for path in wanted.persistent:
-            add(number, path, PERSISTENT)
-        for path in wanted.recursive:
-            add(number, path, RECURSIVE)
-        out.append(encode_reply(xid, self.database.last_zxid, 0))
+        since, number, add = wanted.relative_zxid, client.number, self._watches.add
+        out: list[bytes] = []
+        code = 0
+        try:
+            for path in _present(wanted.data):
+                record = self._look(path)
+                if record is None:
+                    out.append(encode_event(EventType.NODE_DELETED, path, NO_ZXID))
+                elif stat_of(record).mzxid > since:
+                    out.append(encode_event(EventType.NODE_DATA_CHANGED, path, NO_ZXID))
+                else:
+                    add(number, path, DATA)
+            for path in _present(wanted.exist):
+                if self._look(path) is not None:
+                    out.append(encode_event(EventType.NODE_CREATED, path, NO_ZXID))
+                else:
+                    add(number, path, DATA)
+            for path in _present(wanted.child):
+                record = self._look(path)
+                if record is None:
+                    out.append(encode_event(EventType.NODE_DELETED, path, NO_ZXID))
+                elif stat_of(record).pzxid > since:
+                    out.append(encode_event(EventType.NODE_CHILDREN_CHANGED, path, NO_ZXID))
+                else:
+                    add(number, path, CHILD)
+            for path in _present(wanted.persistent):
+                add(number, path, PERSISTENT)
+            for path in _present(wanted.recursive):
+                add(number, path, RECURSIVE)
+        except WireError:
+            code = ErrorCode.MARSHALLING_ERROR
+        out.append(encode_reply(xid, self.database.last_zxid, code))
         return b"".join(out)
+
+    def _look(self, path: str) -> bytes | None:
+        return self.database.tree.nodes.get(path or ROOT)
+
+
+def _present(paths: Paths) -> Iterator[str]:
+    if paths is None:
+        raise WireError("a null list of paths")
+    for path in paths:
+        if path is None:
+            raise WireError("a null path")
+        yield path
 
 
 def _encode_strings(strings: Iterable[str]) -> bytes:
     pack = _INT.pack
     pieces = [b""]
     for text in strings:
-        raw = text.encode("utf-8")
+        raw = encode_text(text)
         pieces.append(pack(len(raw)))
         pieces.append(raw)
     pieces[0] = pack(len(pieces) // 2)

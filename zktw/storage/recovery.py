@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from zktw.storage.datadir import JOIN_ANEW, MOVE_AWAY, DataDir, Epochs, zxid_of_name
-from zktw.storage.logformat import ENTRY_BYTES_MAX, End, LogReader
+from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER_BYTES, End, LogReader
 from zktw.storage.snapformat import Compression, Ending, SnapshotEncoder, read_snapshot
 from zktw.terms.errors import StorageError, WireError
 from zktw.terms.limits import JUTE_MAXBUFFER
@@ -184,6 +184,8 @@ class _Recovery:
             self.datadir.guard(path, partial(self.datadir.files.sync, path))
             reader = self.datadir.log_reader(name, self.rules.entry_bytes_max)
             for offset, zxid, payload in reader.entries():
+                if offset == HEADER_BYTES and not broken:
+                    self._check_boundary(path, zxid)
                 if broken and not _follows(self.last_zxid, zxid):
                     raise StorageError(f"{broken}; {path} goes on with {format_zxid(zxid)}: {JOIN_ANEW}")
                 broken = ""
@@ -192,6 +194,14 @@ class _Recovery:
                 self._mend_newest(name, reader)
             elif reader.end is not End.CLEAN:
                 broken = self._broken_end(path, reader)
+
+    def _check_boundary(self, path: str, zxid: int) -> None:
+        """A file whose end was overwritten with zeros looks like one that ended; on a server alone numbers tell."""
+        if not self.rules.epochs and self.last_place and zxid > self.last_zxid and not _follows(self.last_zxid, zxid):
+            raise StorageError(
+                f"{self.last_place}: the last transaction of its file is {format_zxid(self.last_zxid)}, and {path} goes"
+                f" on with {format_zxid(zxid)}: what was between them is lost, and may have been acknowledged"
+            )
 
     def _replay_entry(self, database: Database, zxid: int, payload: bytes, place: str) -> None:
         if zxid <= database.last_zxid:

@@ -18,6 +18,7 @@ from zktw.tree.node import (
     unpack_node,
     with_children,
     with_data,
+    wrap32,
 )
 from zktw.tree.owner import CONTAINER_OWNER, TTL_MAX_MS, OwnerRules
 from zktw.tree.paths import parent_of
@@ -71,7 +72,7 @@ def create(view: View, rules: OwnerRules, header: TxnHeader, type_: int, txn: Cr
 def _parent_with(parent: bytes, more: int, cversion: int, zxid: int) -> bytes:
     stored = cversion_of(parent)
     if cversion == NEXT_CVERSION:
-        cversion = stored + 1
+        cversion = wrap32(stored + 1)
     if cversion > stored:
         return with_children(parent, more, cversion, zxid)
     return with_children(parent, more, stored, stat_of(parent).pzxid)

@@ -8,7 +8,7 @@ from zktw.terms.limits import ACL_ITEMS_MAX
 from zktw.tree.node import DATA_START, FRONT_BYTES, STAT_BYTES
 from zktw.tree.owner import NodeKind, OwnerRules
 from zktw.tree.paths import ROOT
-from zktw.wire.jute import Reader, put_int, put_long
+from zktw.wire.jute import Reader, decode_text, put_int, put_long
 from zktw.wire.records import STAT, STAT_PERSISTED, Acls, put_acls, read_acls
 
 _INT = struct.Struct(">i")
@@ -176,7 +176,7 @@ class ImageParser:
                 if length == 1 and end - at >= 0 and data[offset + 4 : at] == b"/":
                     return self._end(at)
                 break
-            path = data[offset + 4 : at].decode("utf-8", "replace")
+            path = decode_text(data[offset + 4 : at])
             if path == "/":
                 return self._end(at)
             size = unpack_int(data, at)[0]

@@ -7,10 +7,10 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zktw.terms.codes import OpCode
+from zktw.terms.codes import CreateMode, OpCode
 from zktw.terms.errors import WireError
 from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX
-from zktw.wire.jute import Reader
+from zktw.wire.jute import Reader, encode_text
 from zktw.wire.records import Acls, read_acls
 
 # xid and type of a request.
@@ -74,22 +74,30 @@ def encode_reply(xid: int, zxid: int, err: int, body: bytes = b"") -> bytes:
 
 def encode_event(type_: int, path: str, zxid: int) -> bytes:
     """A watch event with its length."""
-    raw = path.encode("utf-8")
+    raw = encode_text(path)
     body = _EVENT.pack(NOTIFICATION_XID, zxid, 0, type_, SYNC_CONNECTED, len(raw))
     return _INT.pack(len(body) + len(raw)) + body + raw
 
 
-class PathVersion(NamedTuple):
-    """Body of delete and check."""
+class NullListError(WireError):
+    """A null list in a create within a multi."""
 
-    path: str
+
+class WrongKindError(WireError):
+    """A multiRead with something that is no read."""
+
+
+class PathVersion(NamedTuple):
+    """Body of delete and check; a null path is unreadable, but found out late."""
+
+    path: str | None
     version: int
 
 
 class CreateRequest(NamedTuple):
-    """Body of all creates; ttl is -1 for those without."""
+    """Body of all creates; ttl is -1 for those without. A null path is unreadable, but found out late."""
 
-    path: str
+    path: str | None
     data: bytes | None
     acls: Acls | None
     flags: int
@@ -112,15 +120,18 @@ class SetAclRequest(NamedTuple):
     version: int
 
 
+Paths = tuple[str | None, ...] | None
+
+
 class SetWatches(NamedTuple):
-    """Body of setWatches and setWatches2."""
+    """Body of setWatches and setWatches2. Null lists and null paths are found out when their turn comes."""
 
     relative_zxid: int
-    data: tuple[str, ...]
-    exist: tuple[str, ...]
-    child: tuple[str, ...]
-    persistent: tuple[str, ...]
-    recursive: tuple[str, ...]
+    data: "Paths"
+    exist: "Paths"
+    child: "Paths"
+    persistent: "Paths"
+    recursive: "Paths"
 
 
 class AuthPacket(NamedTuple):
@@ -140,13 +151,13 @@ def read_path(reader: Reader) -> str:
 
 def read_create(reader: Reader, op: int) -> CreateRequest:
     """Body of a create."""
-    path, data, acls, flags = read_path(reader), reader.buffer(), read_acls(reader), reader.i32()
+    path, data, acls, flags = reader.string(), reader.buffer(), read_acls(reader), reader.i32()
     return CreateRequest(path, data, acls, flags, reader.i64() if op == OpCode.CREATE_TTL else -1)
 
 
 def read_path_version(reader: Reader) -> PathVersion:
     """Body of delete or check."""
-    return PathVersion(read_path(reader), reader.i32())
+    return PathVersion(reader.string(), reader.i32())
 
 
 def read_set_data(reader: Reader) -> SetDataRequest:
@@ -161,6 +172,8 @@ def read_set_acl(reader: Reader) -> SetAclRequest:
 
 MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
 _CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
+_MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
+_FLAGS_MAX = max(CreateMode)
 
 
 def read_multi(reader: Reader) -> list[MultiOp]:
@@ -170,17 +183,22 @@ def read_multi(reader: Reader) -> list[MultiOp]:
         type_, done, _ = reader.i32(), reader.flag(), reader.i32()
         if done:
             return ops
+        request: CreateRequest | PathVersion | SetDataRequest
         if type_ in _CREATES:
-            ops.append((type_, read_create(reader, type_)))
+            request = read_create(reader, type_)
+            if request.acls is None:
+                raise NullListError("a null list")
+            if not 0 <= request.flags <= _FLAGS_MAX and type_ != OpCode.CREATE_TTL:
+                raise WireError(f"a create with flags {request.flags} in a multi")
         elif type_ in (OpCode.DELETE, OpCode.CHECK):
-            ops.append((type_, read_path_version(reader)))
+            request = read_path_version(reader)
         elif type_ == OpCode.SET_DATA:
             request = read_set_data(reader)
-            if request.path is None:
-                raise WireError("a null path")
-            ops.append((type_, request))
         else:
             raise WireError(f"an operation of type {type_} in a multi")
+        if request.path is None:
+            raise WireError("a null path")
+        ops.append((type_, request))
 
 
 def read_multi_read(reader: Reader) -> list[tuple[int, str]]:
@@ -190,18 +208,24 @@ def read_multi_read(reader: Reader) -> list[tuple[int, str]]:
         type_, done, _ = reader.i32(), reader.flag(), reader.i32()
         if done:
             return ops
+        if type_ in _MULTI_WRITES:
+            raise WrongKindError(f"an operation of type {type_} in a multiRead")
         if type_ not in (OpCode.GET_DATA, OpCode.GET_CHILDREN):
             raise WireError(f"an operation of type {type_} in a multiRead")
-        ops.append((type_, read_path(reader)))
+        path = reader.string()
+        if path is None:
+            raise WrongKindError("a null path")
+        ops.append((type_, path))
         reader.flag()
 
 
-def _read_paths(reader: Reader) -> tuple[str, ...]:
+def _read_paths(reader: Reader) -> Paths:
     count = reader.i32()
-    # A null list is unreadable, any other negative count is read as none.
-    if count == -1 or count * 4 > reader.remaining:
+    if count == -1:
+        return None
+    if count * 4 > reader.remaining:
         raise WireError(f"{count} paths, {reader.remaining} bytes left")
-    return tuple([read_path(reader) for _ in range(count)])
+    return tuple([reader.string() for _ in range(count)])
 
 
 def read_set_watches(reader: Reader, op: int) -> SetWatches:

@@ -4,6 +4,7 @@ Two readers: Reader for a record that is whole in memory, ByteFeed for streams w
 arrive in any number of pieces and is never parsed twice.
 """
 
+import codecs
 import struct
 from collections.abc import Generator
 from typing import TypeVar
@@ -43,8 +44,37 @@ def put_buffer(out: bytearray, value: bytes | None) -> None:
 
 
 def put_string(out: bytearray, value: str | None) -> None:
-    """Append length in bytes and UTF-8 text."""
-    put_buffer(out, None if value is None else value.encode("utf-8"))
+    """Append length in bytes and text."""
+    put_buffer(out, None if value is None else encode_text(value))
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8 as Java's servers write it: what lies beyond the basic plane as two surrogates of three bytes each."""
+    if text.isascii() or max(text) <= "\uffff":
+        return text.encode("utf-8", "surrogatepass")
+    units = text.encode("utf-16-be", "surrogatepass")
+    return b"".join(
+        chr(high << 8 | low).encode("utf-8", "surrogatepass") for high, low in zip(units[::2], units[1::2], strict=True)
+    )
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8 as Java reads it: what is none is replaced, a surrogate of three bytes by one character."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", _REPLACE)
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    start, data = error.start, error.object
+    surrogate = data[start] == 0xED and all(0x80 <= byte < 0xC0 for byte in data[start + 1 : start + 3])
+    return "\ufffd", start + 3 if surrogate and start + 3 <= len(data) else error.end
+
+
+_REPLACE = "zktw-replace"
+codecs.register_error(_REPLACE, _replace)
 
 
 def check_length(length: int, length_max: int) -> None:
@@ -101,7 +131,7 @@ class Reader:
     def string(self) -> str | None:
         """Length and UTF-8 text, read with replacement as Java does."""
         data = self.buffer()
-        return None if data is None else data.decode("utf-8", "replace")
+        return None if data is None else decode_text(data)
 
 
 class ByteFeed:
@@ -172,4 +202,4 @@ class ByteFeed:
     def string(self, length_max: int) -> Parsing[str | None]:
         """Length and UTF-8 text, read with replacement as Java does."""
         data = yield from self.buffer(length_max)
-        return None if data is None else data.decode("utf-8", "replace")
+        return None if data is None else decode_text(data)
