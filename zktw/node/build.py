@@ -216,7 +216,8 @@ class Node(Service):
         closed = self._client_listener.close()
         resigned.addCallback(lambda _: self._clients.close_all())
         resigned.addCallback(lambda _: closed)
-        resigned.addCallback(lambda _: self.journal.close())
+        # After a write that failed the journal refuses this as well; why the process ends has been told by then.
+        resigned.addCallback(lambda _: self.journal.close().addErrback(lambda failure: failure.trap(StorageError)))
         resigned.addCallback(lambda _: self._worker.stop())
         resigned.addCallback(lambda _: self._housekeeper.stop())
         resigned.addCallback(lambda _: maybeDeferred(super(Node, self).stopService))

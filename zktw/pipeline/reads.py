@@ -268,10 +268,11 @@ class Reads:
                     out.append(encode_event(EventType.NODE_CHILDREN_CHANGED, path, NO_ZXID))
                 else:
                     add(number, path, CHILD)
-            for path in _present(wanted.persistent):
-                add(number, path, PERSISTENT)
-            for path in _present(wanted.recursive):
-                add(number, path, RECURSIVE)
+            for paths, mode in ((wanted.persistent, PERSISTENT), (wanted.recursive, RECURSIVE)):
+                if paths is None:
+                    raise WireError("a null list of paths")
+                for maybe in paths:
+                    add(number, NULL_PATH if maybe is None else maybe, mode)
         except WireError:
             code = ErrorCode.MARSHALLING_ERROR
         out.append(encode_reply(xid, self.database.last_zxid, code))
