@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from ensemble import Ensemble, Node, missing, wait_until
-from kazoo.client import KazooClient
 
 from zktw.storage.datadir import DataDir
 from zktw.storage.files import RealFiles
@@ -91,27 +90,3 @@ def test_ours_starts_on_an_empty_apache_server_s_directory() -> None:
         ensemble.start(ours)
         ensemble.wait_serving(ours)
         assert ours.mode() == "standalone"
-
-
-def test_ours_refuses_the_directory_of_an_apache_server_with_data() -> None:
-    with Ensemble(["apache38", "zktw"], standalone=True) as ensemble:
-        apache, ours = ensemble.nodes
-        ensemble.start(apache)
-        ensemble.wait_serving(apache)
-        client = KazooClient(hosts=f"127.0.0.1:{apache.client_port}")
-        client.start(30)
-        client.create("/kept", b"x")
-        client.stop()
-        client.close()
-        apache.term()
-        shutil.copytree(directory_of(apache), directory_of(ours))
-        before = {path.name: path.read_bytes() for path in directory_of(ours).iterdir()}
-        ensemble.start(ours)
-        assert ours.process is not None
-        assert ours.process.wait(30) == 3
-        assert ours.ask("ruok") == ""
-        # twistd, kept in the foreground, puts what goes to stderr into its log.
-        (line,) = [line for line in ours.log_text().splitlines() if "zkq: " in line]
-        assert re.search(rf"zkq: {directory_of(ours)}/log\.1: holds transactions; .*start it on an empty", line)
-        assert "Traceback" not in ours.log_text()
-        assert {path.name: path.read_bytes() for path in directory_of(ours).iterdir()} == before

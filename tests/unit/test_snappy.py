@@ -9,6 +9,14 @@ from hypothesis import strategies as st
 from zktw.storage.snappy import BLOCK_BYTES, STREAM_HEADER, StreamDecoder, decode_block, encode_blocks
 from zktw.terms.errors import WireError
 
+# What Java's SnappyOutputStream makes of REPEATING.
+BY_JAVA = bytes.fromhex(
+    "82534e415050590000000001000000010000007adc01282f6170702f6e6f64652d30110100314a1400003205141c6f746865"
+    "72616263fe03005a0300f04f000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425"
+    "262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f404142434445464748494a4b4c4d4e4f"
+)
+REPEATING = b"/app/node-0000000001/app/node-0000000002/app/other" + b"abc" * 30 + bytes(range(80))
+
 
 def stream(data: bytes) -> bytes:
     return STREAM_HEADER + b"".join(encode_blocks(data))
@@ -91,3 +99,10 @@ def test_a_stream_cut_off_is_known() -> None:
         decoder = StreamDecoder()
         decoder.feed(packed[:size])
         assert decoder.is_between_blocks == (size == len(STREAM_HEADER))
+
+
+def test_a_stream_that_java_has_written() -> None:
+    decoder = StreamDecoder()
+    assert len(BY_JAVA) < len(REPEATING), "it holds copies"
+    assert b"".join(decoder.feed(BY_JAVA[at : at + 10]) for at in range(0, len(BY_JAVA), 10)) == REPEATING
+    assert decoder.is_between_blocks
