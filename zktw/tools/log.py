@@ -66,7 +66,7 @@ def run_dump(options: argparse.Namespace) -> int:
     progress = Progress(options.progress)
     files = ReadOnlyFiles(progress)
     damaged = False
-    for path in _logs_of(options.path):
+    for path in _logs_of(options.path, options.first, options.last):
         reader = log_reader(path, files, options.maxbuffer)
         if not options.json:
             print(f"# {path}")
@@ -81,20 +81,24 @@ def run_dump(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _logs_of(path: str) -> list[str]:
-    """The file itself, or the logs in the directory, oldest first."""
+def _logs_of(path: str, first: int, last: int | None) -> list[str]:
+    """The file itself, or the logs in the directory that may hold something of a range, oldest first."""
     if not os.path.isdir(path):
         return [path]
     path = path.rstrip("/") or "/"
     inner = f"{path}/{VERSION_DIRECTORY}"
     directory = inner if os.path.isdir(inner) else path
     try:
-        names = [name for name in os.listdir(directory) if name.startswith("log.") and zxid_of_name(name) >= 0]
+        found = [name for name in os.listdir(directory) if name.startswith("log.") and zxid_of_name(name) >= 0]
     except OSError as error:
         raise ToolError(f"{directory}: {error.strerror}") from None
-    if not names:
+    if not found:
         raise ToolError(f"{directory}: holds no transaction log")
-    return [f"{directory}/{name}" for name in sorted(names, key=zxid_of_name)]
+    names = sorted(found, key=zxid_of_name)
+    # A log ends where the next begins.
+    before = [name for name in names if zxid_of_name(name) <= first]
+    needed = before[-1:] + names[len(before) :]
+    return [f"{directory}/{name}" for name in needed if last is None or zxid_of_name(name) <= last]
 
 
 def _dump(reader: LogReader, path: str, options: argparse.Namespace) -> bool:
@@ -117,6 +121,9 @@ def _dump(reader: LogReader, path: str, options: argparse.Namespace) -> bool:
             print_json(fields)
         else:
             print("\n".join(txn_lines(header, txn, digest, options.data)))
+        # What is not asked for is not judged either.
+        if zxid == options.last:
+            return whole
     if reader.end is End.CLEAN:
         return whole
     warn(f"{path}: {_ENDS[reader.end].format(reader.end_offset, reader.defect)}")

@@ -146,7 +146,7 @@ def open_snapshot(path: str, files: IFiles, maxbuffer: int) -> Snapshot:
         if beginning and magic.startswith(beginning[: len(magic)]) and not path.endswith(suffix):
             raise ToolError(f"{path}: is packed, but its name does not end with {suffix}")
     snapshot = Snapshot(path, files, maxbuffer)
-    if not snapshot.nodes and snapshot.defect and beginning not in (b"", SNAPSHOT_MAGIC) and not _packed(path):
+    if not snapshot.nodes and snapshot.defect and not SNAPSHOT_MAGIC.startswith(beginning) and not _packed(path):
         raise ToolError(f"{path}: is no snapshot: it begins with {beginning.hex()}, not {SNAPSHOT_MAGIC.hex()}")
     return snapshot
 
