@@ -8,8 +8,8 @@ import random
 
 import pytest
 from ensemble import Ensemble, missing
-from fuzzing import OTHERS, SENTINEL, Findings, Target, answered, campaign, play, script
-from kills import Violation
+from fuzzing import OTHERS, SENTINEL, Findings, Target, answered, campaign, codes, play, script
+from kills import MULTI_END, Source, Violation, i32
 
 pytestmark = pytest.mark.live
 
@@ -52,10 +52,17 @@ def test_a_script_comes_from_its_number() -> None:
 
 def test_answers_out_of_turn_are_found_out() -> None:
     waiting = [(0, 1, 4), (1, 2, 5), (2, 3, 100)]
-    answers: dict[int, int] = {}
-    assert answered(1, waiting, answers, 0) == waiting[0]
-    assert answered(3, waiting, answers, -115) == waiting[2]
-    assert answers == {0: 0, 2: -115}
+    assert answered(1, waiting) == waiting[0]
+    # Apache answers auth at once.
+    assert answered(3, waiting) == waiting[2]
     for xid in (2, SENTINEL):
         with pytest.raises(Violation):
-            answered(xid, waiting, answers, 0)
+            answered(xid, waiting)
+
+
+def test_results_of_a_multi_are_read_to_their_end() -> None:
+    failed = b"".join(i32(-1) + b"\0" + i32(code) + i32(code) for code in (0, -110, -2))
+    assert codes(Source(failed + MULTI_END)) == [0, -110, -2]
+    for wrong in (failed, failed + MULTI_END + b"\0", failed[:-1] + MULTI_END):
+        with pytest.raises(Violation):
+            codes(Source(wrong))
