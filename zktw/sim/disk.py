@@ -178,6 +178,11 @@ class SimDisk:
             if data and self._random.random() < 0.5:
                 inode.change((offset, data[: self._random.randint(0, len(data))]), sync=False)
             raise
+        except OSError:
+            # The system has taken it, and then could not bring it to the platter.
+            if data:
+                inode.change(change, sync=False)
+            raise
         if self.full and end > inode.now.size:
             raise OSError(errno.ENOSPC, "No space left on device", path)
         inode.change(change, sync=sync)
@@ -277,6 +282,20 @@ class SimDisk:
         """What would be left of a file by the worst crash at this moment; None where its name would be gone."""
         inode = self._durable_names.get(path)
         return None if inode is None else inode.durable.read(0, -1)
+
+    def durable_content(self, path: str) -> Content | None:
+        """The same without a copy, to be read only."""
+        inode = self._durable_names.get(path)
+        return None if inode is None else inode.durable
+
+    def after_worst(self, random: Random) -> "SimDisk":
+        """A disk of its own that holds what would be left by the worst crash at this moment."""
+        left = SimDisk(random)
+        left._directories = dict(self._directories)
+        for path, inode in self._durable_names.items():
+            copied = left._names[path] = left._durable_names[path] = Inode()
+            copied.now, copied.durable = inode.durable.copy(), inode.durable.copy()
+        return left
 
     def durable_names(self, directory: str) -> tuple[str, ...]:
         """The names in a directory that the worst crash at this moment would leave, in order."""

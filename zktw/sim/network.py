@@ -137,6 +137,8 @@ class Network:
     def __init__(self, schedule: Schedule, random: Random) -> None:
         self.schedule = schedule
         self.tap: Tap | None = None
+        # Told of all that has come to a host, whether or not its process is awake; true: the dialler sent it.
+        self.arrivals: Callable[[Pipe, bool], None] | None = None
         self.loss = 0.0
         self.delay_s = (0.0002, 0.002)
         self._random = random

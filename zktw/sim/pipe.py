@@ -228,6 +228,8 @@ class Pipe:
         arrive(sender, load)
 
     def _arrive(self, sender: Transport, data: bytes) -> None:
+        if self.network.arrivals is not None:
+            self.network.arrivals(self, sender is self.near)
         receiver = self._to(sender)
         if receiver is not None:
             self.network.give(receiver, receiver.receive, data)
