@@ -184,25 +184,52 @@ class TestOlderLogs:
 
 
 class TestGaps:
-    def test_between_logs(self, files: MemoryFiles) -> None:
+    """On a server alone the numbers of a log have no holes: what is missing at the seam of two files was lost."""
+
+    @pytest.mark.parametrize(
+        ("contents", "words"),
+        [
+            (
+                {"log_1": log(1, 2), "log_5": log(5)},
+                f"{DATA}/log.1 at byte {len(log(1))}: the last transaction of its file is 0x2, and {DATA}/log.5 goes on"
+                " with 0x5: what was between them is lost",
+            ),
+            (
+                {"snapshot_2": snapshot(database(1, 2)), "log_5": log(5)},
+                f"{DATA}/snapshot.2: the last transaction of its file is 0x2, and {DATA}/log.5 goes on with 0x5",
+            ),
+        ],
+        ids=["between logs", "between snapshot and log"],
+    )
+    def test_on_a_server_alone(self, files: MemoryFiles, contents: dict[str, bytes], words: str) -> None:
+        put(files, **contents)
+        assert refusal(files).startswith(words)
+
+    def test_within_a_file_it_is_told(self, files: MemoryFiles) -> None:
+        """Each entry there was written behind the other: its maker has left numbers out."""
+        put(files, log_1=log(1, 2, 5))
+        (warning,) = start(directory(files)).warnings
+        assert warning.startswith(f"{DATA}/log.1 at byte {len(log(1, 2))}: 0x5 follows 0x2 of {DATA}/log.1 at byte ")
+
+    def test_between_logs_of_a_member(self, files: MemoryFiles) -> None:
+        """An old leader of Apache's leaves numbers out, in the logs of its followers too."""
         put(files, log_1=log(1, 2), log_5=log(5))
-        assert start(directory(files)).warnings == (
+        assert start(directory(files), epochs=True).warnings == (
             f"{DATA}/log.5 at byte 16: 0x5 follows 0x2 of {DATA}/log.1 at byte {len(log(1))}: what was between them is"
             " missing",
         )
 
-    def test_between_snapshot_and_log(self, files: MemoryFiles) -> None:
+    def test_between_snapshot_and_log_of_a_member(self, files: MemoryFiles) -> None:
         put(files, snapshot_2=snapshot(database(1, 2)), log_5=log(5))
-        (warning,) = start(directory(files)).warnings
+        (warning,) = start(directory(files), epochs=True).warnings
         assert warning.startswith(f"{DATA}/log.5 at byte 16: 0x5 follows 0x2 of {DATA}/snapshot.2: ")
 
     def test_a_new_epoch_that_does_not_begin_with_1(self, files: MemoryFiles) -> None:
         put(files, log_1=log(1), log_100000003=log(0x1_0000_0003))
-        (warning,) = start(directory(files)).warnings
+        (warning,) = start(directory(files), epochs=True).warnings
         assert "0x100000003 follows 0x1 of" in warning
 
     def test_many_are_counted(self, files: MemoryFiles) -> None:
-        """An old leader of Apache's leaves numbers out all the time."""
         put(files, log_1=log(*range(1, 100, 2)))
         warnings = start(directory(files)).warnings
         assert len(warnings) == 11
