@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from zktw.admin.commands import Connection
+from zktw.admin.facts import Connection
 from zktw.admin.stats import ServerStats
 from zktw.config import Config
+from zktw.pipeline.request import Client
 from zktw.quorum.ensemble import Ensemble
 
 MEMBERS = """\
@@ -21,9 +22,47 @@ class FakeConnection:
     is_reading: bool = True
     received: int = 0
     sent: int = 0
+    client: Client | None = None
 
     def reset_stats(self) -> None:
         self.received = self.sent = 0
+        if self.client is not None:
+            self.client.reset_stats()
+
+
+@dataclass
+class FakeServed:
+    """Sessions and tree, empty unless told otherwise."""
+
+    outstanding: int = 0
+    session_count: int = 0
+    ephemeral_count: int = 0
+    watch_count: int = 0
+    auth_failures: int = 0
+    timeouts: list[tuple[int, int]] = field(default_factory=list)
+    buckets: list[tuple[str, list[int]]] = field(default_factory=list)
+    owned: list[tuple[int, list[str]]] = field(default_factory=list)
+    watched: list[tuple[int, str]] = field(default_factory=list)
+    digested: list[tuple[int, int]] = field(default_factory=list)
+    limited: list[tuple[str, int]] = field(default_factory=list)
+
+    def sessions(self) -> list[tuple[int, int]]:
+        return self.timeouts
+
+    def session_buckets(self) -> list[tuple[str, list[int]]]:
+        return self.buckets
+
+    def ephemerals(self) -> list[tuple[int, list[str]]]:
+        return self.owned
+
+    def watches(self) -> list[tuple[int, str]]:
+        return self.watched
+
+    def digests(self) -> list[tuple[int, int]]:
+        return self.digested
+
+    def quotas(self) -> list[tuple[str, int]]:
+        return self.limited
 
 
 @dataclass
@@ -46,6 +85,7 @@ class FakeFacts:
     learners: list[int] = field(default_factory=list)
     figures: list[tuple[str, object]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    served: FakeServed = field(default_factory=FakeServed)
 
     def mode(self) -> str:
         return self.role

@@ -1,11 +1,11 @@
 """The four-letter words: each once, from facts to text (wire document, f.1)."""
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
+from zktw.admin.facts import Connection, Facts
 from zktw.admin.monitor import format_double, monitor_lines
-from zktw.admin.stats import ServerStats
-from zktw.config import Config
+from zktw.pipeline.request import UNANSWERED, Client
+from zktw.terms.codes import OpCode
 from zktw.terms.zxid import format_zxid
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
@@ -14,104 +14,40 @@ NOT_ALLOWED = "{word} is not executed because it is not in the whitelist.\n"
 TELNET_CLOSE = b"\xff\xf4\xff\xfd"
 TELNET_CLOSE_NAME = "telnet close"
 
-
-class Connection(Protocol):
-    """What cons and stat say of a client's connection."""
-
-    received: int
-    sent: int
-
-    @property
-    def peer(self) -> str:
-        """Its address, as /host:port."""
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether the server reads from it."""
-
-    def reset_stats(self) -> None:
-        """Count from 0 again."""
-
-
-class Facts(Protocol):
-    """What the words need to know of a node. All of it is at hand: nothing here may block."""
-
-    config: Config
-    stats: ServerStats
-    version: str
-    trace_mask: int
-
-    @property
-    def node_count(self) -> int:
-        """Nodes, of which the root counts twice."""
-
-    @property
-    def is_serving(self) -> bool:
-        """Whether clients are served, if only for reading."""
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether clients are served for reading only."""
-
-    def mode(self) -> str:
-        """leader, follower, observer, standalone or read-only."""
-
-    def zxid(self) -> int:
-        """The last one that was processed."""
-
-    def connections(self) -> Iterable[Connection]:
-        """The clients' connections, in the order of their coming."""
-
-    def connection_count(self) -> int:
-        """How many there are."""
-
-    def expiry_buckets(self) -> list[tuple[str, list[Connection]]]:
-        """When silent connections end, as dates, and whose these are."""
-
-    def data_sizes(self) -> tuple[int, int]:
-        """Bytes of the data and the log directory, as they last were looked at."""
-
-    def data_size(self) -> int:
-        """Bytes of the tree's paths and data, about."""
-
-    def environment(self) -> list[tuple[str, str]]:
-        """The lines of envi."""
-
-    def descriptors(self) -> tuple[int, int]:
-        """Open files and how many may be."""
-
-    def uptime_ms(self) -> int:
-        """Since this server serves."""
-
-    def leader_uptime_ms(self) -> int:
-        """Since it leads."""
-
-    def peer_state(self) -> str:
-        """State and phase, such as "following - broadcast"."""
-
-    def leader_sid(self) -> int:
-        """The leader that is followed, or ourselves."""
-
-    def learner_sids(self) -> list[int]:
-        """A leader's learners."""
-
-    def synced_followers(self) -> int:
-        """Voting learners that hold the leader's history."""
-
-    def synced_non_voting_followers(self) -> int:
-        """Learners that follow without being voters."""
-
-    def synced_observers(self) -> int:
-        """Observers that hold the leader's history."""
-
-    def quorum_size(self) -> int:
-        """How many servers vote."""
-
-    def election_figures(self) -> list[tuple[str, object]]:
-        """Our own lines at the end of mntr: the election."""
-
-    def election_lines(self) -> list[str]:
-        """Our own lines at the end of srvr and stat: the election."""
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+# What cons calls operations; refused writes have no name, nor has a client that asked for nothing since crst.
+_OPERATIONS: dict[int | None, str] = {
+    None: "NA",
+    UNANSWERED: "null",
+    OpCode.CREATE_SESSION: "SESS",
+    OpCode.CLOSE_SESSION: "CLOS",
+    OpCode.PING: "PING",
+    OpCode.CREATE: "CREA",
+    OpCode.CREATE2: "CREA",
+    OpCode.CREATE_CONTAINER: "CREA",
+    OpCode.CREATE_TTL: "CREA",
+    OpCode.DELETE: "DELE",
+    OpCode.SET_DATA: "SETD",
+    OpCode.RECONFIG: "RECO",
+    OpCode.SET_ACL: "SETA",
+    OpCode.SYNC: "SYNC",
+    OpCode.CHECK: "CHEC",
+    OpCode.MULTI: "MULT",
+    OpCode.MULTI_READ: "MLTR",
+    OpCode.EXISTS: "EXIS",
+    OpCode.GET_DATA: "GETD",
+    OpCode.SET_WATCHES: "SETW",
+    OpCode.SET_WATCHES2: "STW2",
+    OpCode.ADD_WATCH: "ADDW",
+    OpCode.GET_ACL: "GETA",
+    OpCode.GET_CHILDREN: "GETC",
+    OpCode.GET_CHILDREN2: "GETC",
+    OpCode.GET_ALL_CHILDREN_NUMBER: "GETACN",
+    OpCode.CHECK_WATCHES: "CHKW",
+    OpCode.REMOVE_WATCHES: "REMW",
+    OpCode.WHO_AM_I: "HOMI",
+    OpCode.GET_EPHEMERALS: "GETE",
+}
 
 
 def answer(word: str, facts: Facts) -> bytes:
@@ -192,11 +128,28 @@ def _conf(facts: Facts) -> str:
 
 
 def _cons(facts: Facts) -> str:
-    return "".join(f"{_connection(cnxn)}\n" for cnxn in facts.connections()) + "\n"
+    return "".join(f"{_connection(cnxn, whole=True)}\n" for cnxn in facts.connections()) + "\n"
 
 
-def _connection(cnxn: Connection) -> str:
-    return f" {cnxn.peer}[{int(cnxn.is_reading)}](queued=0,recved={cnxn.received},sent={cnxn.sent})"
+def _connection(cnxn: Connection, *, whole: bool) -> str:
+    """One connection's line; of a session only where it is wanted whole."""
+    client = cnxn.client
+    queued = len(client.waiting) if client is not None else 0
+    line = f" {cnxn.peer}[{int(cnxn.is_reading)}](queued={queued},recved={cnxn.received},sent={cnxn.sent}"
+    if whole and client is not None and client.session is not None:
+        line += _session(client, client.session.id, client.session.timeout_ms)
+    return line + ")"
+
+
+def _session(client: Client, session_id: int, timeout_ms: int) -> str:
+    cxid = f",lcxid=0x{client.last_cxid:x}" if client.last_cxid >= 0 else ""
+    count = client.latency_count
+    return (
+        f",sid=0x{session_id & _MASK:x},lop={_OPERATIONS.get(client.last_op, 'NA')},est={client.established_ms}"
+        f",to={timeout_ms}{cxid},lzxid=0x{client.last_zxid & _MASK:x},lresp={int(client.responded_ms)}"
+        f",llat={client.latency_last},minlat={max(0, client.latency_min)}"
+        f",avglat={client.latency_total // count if count else 0},maxlat={client.latency_max}"
+    )
 
 
 def _crst(facts: Facts) -> str:
@@ -216,19 +169,75 @@ def _dirs(facts: Facts) -> str:
 
 
 def _dump(facts: Facts) -> str:
+    return f"SessionTracker dump:\n{_sessions(facts)}{_ephemerals(facts)}{_silences(facts)}"
+
+
+def _sessions(facts: Facts) -> str:
     # Only a leader and a server alone keep the times at which sessions end.
-    learner = facts.mode() in ("follower", "observer", "read-only")
-    sessions = "Global Sessions(0):\n" if learner else "Session Sets (0)/(0):\n"
+    if facts.mode() in ("follower", "observer", "read-only"):
+        sessions = facts.served.sessions()
+        lines = "".join(f"0x{session_id & _MASK:x}\t{timeout_ms}ms\n" for session_id, timeout_ms in sessions)
+        return f"Global Sessions({len(sessions)}):\n{lines}"
+    buckets = facts.served.session_buckets()
+    text = f"Session Sets ({len(buckets)})/({sum(len(ids) for _, ids in buckets)}):\n"
+    for date, ids in buckets:
+        text += f"{len(ids)} expire at {date}:\n"
+        text += "".join(f"\t0x{session_id & _MASK:x}\n" for session_id in ids)
+    return text
+
+
+def _ephemerals(facts: Facts) -> str:
+    owned = facts.served.ephemerals()
+    text = f"ephemeral nodes dump:\nSessions with Ephemerals ({len(owned)}):\n"
+    for session_id, paths in owned:
+        text += f"0x{session_id & _MASK:x}:\n" + "".join(f"\t{path}\n" for path in paths)
+    return text
+
+
+def _silences(facts: Facts) -> str:
     buckets = facts.expiry_buckets()
-    count = sum(len(cnxns) for _, cnxns in buckets)
-    text = (
-        f"SessionTracker dump:\n{sessions}ephemeral nodes dump:\nSessions with Ephemerals (0):\n"
-        f"Connections dump:\nConnections Sets ({len(buckets)})/({count}):\n"
-    )
+    text = f"Connections dump:\nConnections Sets ({len(buckets)})/({sum(len(cnxns) for _, cnxns in buckets)}):\n"
     for date, cnxns in buckets:
         text += f"{len(cnxns)} expire at {date}:\n"
-        text += "".join(f"\tip: {cnxn.peer} sessionId: 0x0\n" for cnxn in cnxns)
+        text += "".join(f"\tip: {cnxn.peer} sessionId: 0x{_session_id(cnxn) & _MASK:x}\n" for cnxn in cnxns)
     return text
+
+
+def _session_id(cnxn: Connection) -> int:
+    client = cnxn.client
+    return client.session.id if client is not None and client.session is not None else 0
+
+
+def _hash(facts: Facts) -> str:
+    return "".join(f"{zxid & _MASK:x}: {digest}\n" for zxid, digest in facts.served.digests())
+
+
+def _wchc(facts: Facts) -> str:
+    by_session: dict[int, list[str]] = {}
+    for session_id, path in facts.served.watches():
+        by_session.setdefault(session_id, []).append(path)
+    lines = [f"0x{session_id & _MASK:x}\n\t" + "\n\t".join(paths) for session_id, paths in by_session.items()]
+    return "".join(f"{line}\n" for line in lines) + "\n"
+
+
+def _wchp(facts: Facts) -> str:
+    by_path: dict[str, list[int]] = {}
+    for session_id, path in facts.served.watches():
+        by_path.setdefault(path, []).append(session_id)
+    text = ""
+    for path, ids in by_path.items():
+        text += f"{path}\n" + "".join(f"\t0x{session_id & _MASK:x}\n" for session_id in ids)
+    return text + "\n"
+
+
+def _wchs(facts: Facts) -> str:
+    sessions: dict[int, None] = {}
+    paths: dict[str, None] = {}
+    count = 0
+    for session_id, path in facts.served.watches():
+        sessions[session_id] = paths[path] = None
+        count += 1
+    return f"{len(sessions)} connections watching {len(paths)} paths\nTotal watches:{count}\n"
 
 
 def _mntr(facts: Facts) -> str:
@@ -240,7 +249,7 @@ def _srvr(facts: Facts) -> str:
 
 
 def _stat(facts: Facts) -> str:
-    clients = "".join(f"{_connection(cnxn)}\n" for cnxn in facts.connections())
+    clients = "".join(f"{_connection(cnxn, whole=False)}\n" for cnxn in facts.connections())
     return f"{_heading(facts)}Clients:\n{clients}\n{_server(facts)}"
 
 
@@ -257,7 +266,7 @@ def _server(facts: Facts) -> str:
         f"Received: {stats.received}",
         f"Sent: {stats.sent}",
         f"Connections: {facts.connection_count()}",
-        "Outstanding: 0",
+        f"Outstanding: {facts.served.outstanding}",
         f"Zxid: {format_zxid(facts.zxid())}",
         f"Mode: {mode}",
         f"Node count: {facts.node_count}",
@@ -279,14 +288,13 @@ _WHILE_SERVING: dict[str, Callable[[Facts], str]] = {
     "crst": _crst,
     "dirs": _dirs,
     "dump": _dump,
-    # One line for every 128 zxids: there are none before the first transactions.
-    "hash": lambda facts: "",
+    "hash": _hash,
     "mntr": _mntr,
     "srst": _srst,
     "srvr": _srvr,
     "stat": _stat,
-    "wchc": lambda facts: "\n",
-    "wchp": lambda facts: "\n",
-    "wchs": lambda facts: "0 connections watching 0 paths\nTotal watches:0\n",
+    "wchc": _wchc,
+    "wchp": _wchp,
+    "wchs": _wchs,
 }
 WORDS = frozenset({*_ALWAYS, *_WHILE_SERVING, "stmk"})

@@ -55,9 +55,6 @@ COUNTERS = (
     "revalidate_count",
 )
 
-# Gauges that count; they stand among the others.
-COUNTED_GAUGES = ("auth_failed_count",)
-
 # Summaries of which mntr says mean, extremes, count and sum.
 BASIC = (
     "socket_closing_time",

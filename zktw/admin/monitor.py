@@ -6,13 +6,10 @@ block of our own comes behind all that Apache prints: `zk_election_*` and `zk_la
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
+from zktw.admin.facts import Facts
 from zktw.admin.figures import ADVANCED, BASIC, COUNTERS
 from zktw.admin.stats import Summary
-
-if TYPE_CHECKING:
-    from zktw.admin.commands import Facts
 
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 _NOTHING = Summary()
@@ -20,7 +17,7 @@ _NOTHING = Summary()
 _PLAIN_MIN, _PLAIN_MAX = 1e-3, 1e7
 
 
-def monitor_lines(facts: "Facts") -> Iterator[str]:
+def monitor_lines(facts: Facts) -> Iterator[str]:
     """Every line of mntr without its newline."""
     for key, value in _gauges(facts):
         yield f"zk_{key}\t{value}"
@@ -42,40 +39,40 @@ def monitor_lines(facts: "Facts") -> Iterator[str]:
         yield f"zk_{key}\t{value}"
 
 
-def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
+def _gauges(facts: Facts) -> Iterator[tuple[str, object]]:
     mode = facts.mode()
     leader = mode == "leader"
     quorum = facts.config.ensemble is not None and mode != "read-only"
-    stats = facts.stats
+    stats, served = facts.stats, facts.served
     yield "version", facts.version
     yield "server_state", mode
     if quorum:
         yield "peer_state", facts.peer_state()
     if mode == "observer":
         yield "observer_master_id", facts.leader_sid()
-    yield "ephemerals_count", 0
+    yield "ephemerals_count", served.ephemeral_count
     yield "num_alive_connections", facts.connection_count()
     yield "avg_latency", format_double(stats.latency.average)
     if leader:
         yield "min_proposal_size", -1
-    yield "outstanding_requests", 0
+    yield "outstanding_requests", served.outstanding
     yield "znode_count", facts.node_count
-    yield "global_sessions", 0
+    yield "global_sessions", served.session_count
     yield "non_mtls_remote_conn_count", 0
-    yield "last_client_response_size", -1
+    yield "last_client_response_size", stats.last_response_bytes
     yield "packets_sent", stats.sent
     yield "packets_received", stats.received
     if leader:
         yield "max_proposal_size", -1
-    yield "max_client_response_size", -1
+    yield "max_client_response_size", stats.max_response_bytes
     if leader:
         yield "synced_followers", facts.synced_followers()
     yield "connection_drop_probability", "0.0"
-    yield "watch_count", 0
+    yield "watch_count", served.watch_count
     if leader:
         yield "synced_non_voting_followers", facts.synced_non_voting_followers()
         yield "synced_observers", facts.synced_observers()
-    yield "auth_failed_count", stats.counters["auth_failed_count"]
+    yield "auth_failed_count", served.auth_failures
     yield "min_latency", stats.latency.smallest
     yield "max_file_descriptor_count", facts.descriptors()[1]
     yield "approximate_data_size", facts.data_size()
@@ -90,13 +87,14 @@ def _gauges(facts: "Facts") -> Iterator[tuple[str, object]]:
     yield "outstanding_tls_handshake", 0
     if leader:
         yield "learners", len(facts.learner_sids())
-    yield "min_client_response_size", -1
+    yield "min_client_response_size", stats.min_response_bytes
     yield "non_mtls_local_conn_count", 0
     if quorum:
         yield "quorum_size", facts.quorum_size()
+    yield from served.quotas()
 
 
-def _set(facts: "Facts", name: str, keys: Iterable[str], *, advanced: bool) -> Iterator[str]:
+def _set(facts: Facts, name: str, keys: Iterable[str], *, advanced: bool) -> Iterator[str]:
     known = facts.stats.sets[name]
     for key in dict.fromkeys([*keys, *known]):
         yield from _summary(f"{key}_{name}", known.get(key, _NOTHING), advanced=advanced)

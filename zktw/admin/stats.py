@@ -2,10 +2,11 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from zktw.admin.figures import ADVANCED, ADVANCED_SETS, BASIC, BASIC_SETS, COUNTED_GAUGES, COUNTERS
+from zktw.admin.figures import ADVANCED, ADVANCED_SETS, BASIC, BASIC_SETS, COUNTERS
 from zktw.terms.limits import SUMMARY_RECENT_MAX
 
 _FOUR_DIGITS = Decimal("0.0001")
+_LENGTH_BYTES = 4
 
 
 class Summary:
@@ -77,7 +78,9 @@ class ServerStats:
         self.received = 0
         self.sent = 0
         self.latency = Summary()
-        self.counters = dict.fromkeys((*COUNTERS, *COUNTED_GAUGES), 0)
+        # Bytes of a reply without the length before it; -1 before the first.
+        self.last_response_bytes = self.min_response_bytes = self.max_response_bytes = -1
+        self.counters = dict.fromkeys(COUNTERS, 0)
         self.summaries = {name: Summary() for name in (*BASIC, *ADVANCED)}
         self.sets: dict[str, dict[str, Summary]] = {name: {} for name in (*BASIC_SETS, *ADVANCED_SETS)}
 
@@ -93,6 +96,21 @@ class ServerStats:
         """So many requests were answered after so long."""
         self.latency.add_many(latency_ms, count)
         self.summaries["updatelatency" if write else "readlatency"].add_many(latency_ms, count)
+
+    def note_replies(self, frames: list[bytes], size: int) -> None:
+        """These frames, of so many bytes together, are on their way to a client."""
+        count = len(frames)
+        self.counters["response_bytes"] += size - _LENGTH_BYTES * count
+        if count == 1:
+            last = smallest = largest = size - _LENGTH_BYTES
+        else:
+            sizes = list(map(len, frames))
+            last, smallest, largest = (one - _LENGTH_BYTES for one in (sizes[-1], min(sizes), max(sizes)))
+        self.last_response_bytes = last
+        if largest > self.max_response_bytes:
+            self.max_response_bytes = largest
+        if smallest < self.min_response_bytes or self.min_response_bytes < 0:
+            self.min_response_bytes = smallest
 
     def add_for(self, name: str, key: str, value: int) -> None:
         """The same of a figure that each server, or each part of the tree, has of its own."""

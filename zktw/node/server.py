@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable
 
 from zktw import __version__
-from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, Connection, answer, set_trace_mask
+from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, answer, set_trace_mask
+from zktw.admin.facts import Connection, Served
 from zktw.admin.stats import ServerStats
 from zktw.config import Config
 from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.node.chronicle import Chronicle, Happening
 from zktw.node.clock import Clock, format_date, wall_ms
 from zktw.node.datahost import DataHost
+from zktw.node.facts import NothingServed, ServedByHost
 from zktw.node.host import descriptors, environment
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState
@@ -39,6 +41,7 @@ class ZooKeeperServer:
         self.stats = ServerStats()
         # What serves sessions; members of an ensemble have none yet.
         self.data: DataHost | None = None
+        self.served: Served = NothingServed()
         self.trace_mask = TRACE_MASK
         self.history = History()
         self.clients: ClientCnxnFactory | None = None
@@ -62,6 +65,7 @@ class ZooKeeperServer:
     def serve_standalone(self, data: DataHost) -> None:
         """There is no ensemble: serve."""
         self.data = data
+        self.served = ServedByHost(data, self._clock)
         self._begin_serving()
 
     def play(self, state: PeerState) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 from zktw.pipeline.sessions import Session
 from zktw.wire.records import Identity
 
+# The last operation of a client that was not answered any yet.
+UNANSWERED = 0
+
 
 class Request:
     """One request whose answer is still to come. frame is the whole of it, header included."""
@@ -44,6 +47,7 @@ class Client:
         "closing",
         "connect",
         "dirty",
+        "established_ms",
         "identities",
         "last_cxid",
         "last_op",
@@ -78,26 +82,39 @@ class Client:
         # Whether its handshake asked for read-only service; None where it did not speak of it.
         self.read_only: bool | None = None
         self.connect = False
+        # Wall-clock time of its first frame.
+        self.established_ms = 0
         self.reset_stats()
+        # Before its first answer, Apache shows it so; after crst, otherwise.
+        self.last_op: int | None = UNANSWERED
+        self.last_cxid = self.last_zxid = 0
 
     def reset_stats(self) -> None:
         """What cons shows of it begins anew."""
-        self.last_op = "NA"
+        self.last_op = None
         self.last_cxid = -1
         self.last_zxid = -1
         self.responded_ms = 0.0
         self.latency_last = 0
         self.latency_count = 0
         self.latency_total = 0
-        self.latency_min = 0
+        self.latency_min = -1
         self.latency_max = 0
 
-    def note_latency(self, latency_ms: int) -> None:
-        """A request has been answered after so long."""
-        if not self.latency_count or latency_ms < self.latency_min:
-            self.latency_min = latency_ms
-        if latency_ms > self.latency_max:
-            self.latency_max = latency_ms
-        self.latency_count += 1
-        self.latency_total += latency_ms
+    def note_answer(self, op: int | None, cxid: int, zxid: int, now_ms: float, latency_ms: int) -> None:
+        """A request has been answered after so long; op is None where a write was refused."""
+        self.last_op = op
+        if cxid >= 0:
+            self.last_cxid = cxid
+        self.last_zxid = zxid
+        self.responded_ms = now_ms
         self.latency_last = latency_ms
+        self.latency_count += 1
+        if latency_ms:
+            self.latency_total += latency_ms
+            if latency_ms > self.latency_max:
+                self.latency_max = latency_ms
+            if self.latency_min < 0 or latency_ms < self.latency_min:
+                self.latency_min = latency_ms
+        else:
+            self.latency_min = 0

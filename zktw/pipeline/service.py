@@ -5,9 +5,9 @@ closing. Nothing is answered out of order: what comes behind a write of the same
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 from zktw.pipeline.auth import Authentication
+from zktw.pipeline.figures import LENGTH_BYTES, WATCH_FIGURES, Figures
 from zktw.pipeline.reads import Reads
 from zktw.pipeline.replies import reply_to
 from zktw.pipeline.request import Client, Request
@@ -49,13 +49,6 @@ WRITES = frozenset(
 )
 
 
-class Figures(Protocol):
-    """What is counted along the way."""
-
-    def count(self, name: str, by: int = 1) -> None:
-        """Something happened that mntr counts."""
-
-
 class DataService:
     """What a server does for its clients, whatever its role; submit(request) says where writes go."""
 
@@ -84,9 +77,12 @@ class DataService:
         # Bytes of those that count as large (-1: none do).
         self.large_bytes = 0
         # How many requests took so many ms, since whoever looks cleared it; reads answered at once apart.
+        self.auth_failures = 0
         self.reads = 0
         self.read_latencies: dict[int, int] = {}
         self.write_latencies: dict[int, int] = {}
+        # Bytes of events, and of answers about sessions and identities, lengths excluded; whoever looks set it to 0.
+        self.apart_bytes = 0
         self.now_ms = 0.0
         self.wall_ms = 0
         self._figures = figures
@@ -104,6 +100,7 @@ class DataService:
 
     def opened(self, client: Client) -> None:
         """A connection is there."""
+        client.established_ms = self.wall_ms
         self.clients[client.number] = client
 
     def closed(self, client: Client) -> None:
@@ -181,7 +178,7 @@ class DataService:
         # One whose beginning is not durable yet may still be lost by a crash.
         known = session is not None and session.id in self.database.sessions
         if session is None or not known or session.closing or asked.password != password_of(asked.session_id):
-            self.tell(client, encode_connect_response(0, 0, NO_PASSWORD, _read_only_field(client)))
+            self._tell_connected(client, 0, 0, NO_PASSWORD)
             self._close(client)
             return
         former = session.owner
@@ -195,12 +192,14 @@ class DataService:
     def _welcome(self, client: Client, session: Session) -> None:
         client.session = session
         client.connect = False
-        client.last_op = "SESS"
-        client.responded_ms = self.now_ms
-        self.tell(
-            client,
-            encode_connect_response(session.timeout_ms, session.id, password_of(session.id), _read_only_field(client)),
-        )
+        self._tell_connected(client, session.timeout_ms, session.id, password_of(session.id))
+
+    def _tell_connected(self, client: Client, timeout_ms: int, session_id: int, password: bytes) -> None:
+        self._tell_apart(client, encode_connect_response(timeout_ms, session_id, password, _read_only_field(client)))
+
+    def _tell_apart(self, client: Client, frame: bytes) -> None:
+        self.apart_bytes += len(frame) - LENGTH_BYTES
+        self.tell(client, frame)
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
@@ -216,8 +215,6 @@ class DataService:
         if len(frame) < BODY:
             raise WireError(f"a request of {len(frame)} bytes")
         xid, op = _unpack_header(frame)
-        client.last_cxid = xid
-        client.last_op = op
         if self._enforced_schemes is not None and op not in (OpCode.AUTH, OpCode.SASL) and self._is_stranger(client):
             self.tell(client, encode_reply(xid, 0, ErrorCode.SASL_AUTH_REQUIRED))
             self._close(client)
@@ -227,13 +224,16 @@ class DataService:
                 self.outstanding += 1
             else:
                 self.tell(client, self._reads.answer(client, op, xid, frame))
-                client.note_latency(0)
+                client.note_answer(op, xid, self.database.last_zxid, self.now_ms, 0)
+                self.reads += 1
         elif op in WRITES:
             self._queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
         elif op == OpCode.AUTH:
             self._authenticate(client, xid, frame)
         elif op == OpCode.SASL:
             # Without a configuration for it: a token that is null, as Apache answers.
+            if Reader(frame[BODY:], self._length_max).buffer() is None:
+                raise WireError("a null token")
             self.tell(client, encode_reply(xid, 0, 0, b"\xff\xff\xff\xff"))
         else:
             self._queue_unknown(client, session, xid, op, frame)
@@ -266,12 +266,12 @@ class DataService:
         packet = read_auth(reader)
         identities = self.auth.authenticate(packet.scheme, packet.auth, client.identities)
         if identities is None:
-            self._figures.count("auth_failed_count")
-            self.tell(client, encode_reply(xid, 0, ErrorCode.AUTH_FAILED))
+            self.auth_failures += 1
+            self._tell_apart(client, encode_reply(xid, 0, ErrorCode.AUTH_FAILED))
             self._close(client)
             return
         client.identities = identities
-        self.tell(client, encode_reply(xid, 0, 0))
+        self._tell_apart(client, encode_reply(xid, 0, 0))
 
     def not_readable(self, request: Request) -> None:
         """A write that takes no place in the order, since nobody can read it: it is answered in its turn."""
@@ -304,12 +304,18 @@ class DataService:
             watchers = trigger(type_, path)
             if not watchers:
                 continue
+            self._figures.add(WATCH_FIGURES[type_], len(watchers))
             frame = encode_event(type_, path, zxid)
             is_open = acls == OPEN_ACL
+            told = 0
             for number in watchers:
                 client = clients[number]
                 if is_open or self.auth.allows(acls, Perm.READ, client.identities):
                     self.tell(client, frame)
+                    told += 1
+            size = told * (len(frame) - LENGTH_BYTES)
+            self.apart_bytes += size
+            self._figures.count("watch_bytes", size)
 
     def _end_session(self, session_id: int, request: Request | None) -> None:
         session = self.tracker.remove(session_id)
@@ -329,9 +335,9 @@ class DataService:
         if client.session is None:
             return
         latency_ms = int(self.now_ms - request.since_ms)
-        client.note_latency(latency_ms)
-        client.responded_ms = self.now_ms
-        client.last_zxid = self.database.last_zxid
+        # As Apache has it: of a write that was refused the operation is not kept.
+        op = None if applied.err else request.op
+        client.note_answer(op, request.cxid, self.database.last_zxid, self.now_ms, latency_ms)
         self.write_latencies[latency_ms] = self.write_latencies.get(latency_ms, 0) + 1
         if request.op == OpCode.CREATE_SESSION:
             self._welcome(client, client.session)
@@ -355,7 +361,7 @@ class DataService:
             elif request.op in self._read_ops:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)
-                client.note_latency(latency_ms)
+                client.note_answer(request.op, request.cxid, self.database.last_zxid, self.now_ms, latency_ms)
                 self.read_latencies[latency_ms] = self.read_latencies.get(latency_ms, 0) + 1
             else:
                 self.tell(client, encode_reply(request.cxid, -1, ErrorCode.UNIMPLEMENTED))

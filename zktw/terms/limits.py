@@ -34,3 +34,5 @@ CLIENT_OUT_BYTES_MAX = 256 * 1024
 CLIENT_WAITING_MAX = 128
 # A multiRead of many large nodes: no client takes a reply of that size.
 MULTI_READ_BYTES_MAX = 64 * 1024 * 1024
+# Digests that are kept for comparison, one for each 128 transactions: Apache's own bound.
+DIGESTS_MAX = 1024

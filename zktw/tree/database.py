@@ -1,7 +1,9 @@
 """Database: the tree, the sessions and the zxid up to which both hold. Everything that replicates."""
 
+from collections import deque
+
 from zktw.terms.errors import WireError
-from zktw.terms.limits import JUTE_MAXBUFFER
+from zktw.terms.limits import DIGESTS_MAX, JUTE_MAXBUFFER
 from zktw.tree.applied import Applied, Prepared
 from zktw.tree.datatree import DataTree
 from zktw.tree.image import Image, ImageParser
@@ -9,6 +11,7 @@ from zktw.tree.owner import OwnerRules
 from zktw.tree.paths import ROOT, SYSTEM, parent_of
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, Txn, TxnHeader, decode_txn
 
+DIGEST_EVERY = 128
 _REPLAY_LENGTH_MAX = 2**31 - 1
 
 
@@ -30,6 +33,8 @@ class Database:
         self.sessions: dict[int, int] = {}
         self.last_zxid = 0
         self.digest_mismatches = 0
+        # (zxid, digest) now and then: where two servers differ, hash tells since when.
+        self.digests: deque[tuple[int, int]] = deque(maxlen=DIGESTS_MAX)
         # A fuzzy snapshot's digest holds only once replay has come so far; until then there is nothing to compare.
         self.fuzzy_until = 0
 
@@ -47,6 +52,8 @@ class Database:
                 applied = self.tree.apply(header, header.type, txn, prepared)
         if header.zxid > self.last_zxid:
             self.last_zxid = header.zxid
+        if not header.zxid % DIGEST_EVERY and self._digest_enabled:
+            self.digests.append((header.zxid, self.tree.digest))
         return applied
 
     def replay(self, payload: bytes) -> None:
@@ -91,6 +98,7 @@ class Database:
         """Forget all; what the parser is fed becomes this database. settle() ends it."""
         self.tree = DataTree(self.rules, digest_enabled=self._digest_enabled, config_version=self._config_version)
         self.sessions = {}
+        self.digests.clear()
         fresh, tree = dict(self.tree.nodes), self.tree
         tree.clear()
         self._fresh = fresh
