@@ -146,7 +146,12 @@ class DataHost:
             dirty, service.dirty = service.dirty, []
             for client in dirty:
                 client.dirty = False
+                if client.out_bytes:
+                    self._stats.note_replies(client.out, client.out_bytes)
                 client.shell.flush()
+        if service.apart_bytes:
+            self._stats.count("response_bytes", -service.apart_bytes)
+            service.apart_bytes = 0
         if service.reads or service.write_latencies:
             self._note_latencies()
         self._journal.flush()
@@ -160,12 +165,7 @@ class DataHost:
             for latency_ms, count in latencies.items():
                 stats.note_latency(latency_ms, count, write=write)
             latencies.clear()
-                if client.out_bytes:
-                    self._stats.note_replies(client.out, client.out_bytes)
 
-        if service.apart_bytes:
-            self._stats.count("response_bytes", -service.apart_bytes)
-            service.apart_bytes = 0
     def opened(self, client: Client) -> None:
         """See Pipeline."""
         self._stats.count("connection_request_count")
