@@ -8,7 +8,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zktw.storage.logformat import (
-    ENTRY_SLACK_BYTES,
     HEADER,
     HEADER_BYTES,
     End,
@@ -177,10 +176,6 @@ def test_bytes_made_to_delay_the_search(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("zktw.storage.logformat._SEARCH_BYTES_MAX", 100_000)
     content = HEADER + b"garbage" + (struct.pack(">qi", 1, 3000) + b"B" * 8) * 1000
     assert "and another follows" in damage(content)
-
-
-def test_the_slack_is_for_what_stands_beside_the_value() -> None:
-    assert ENTRY_SLACK_BYTES >= 65536
 
 
 @given(content=st.binary(max_size=200))

@@ -11,7 +11,9 @@ from memory_files import MemoryFiles, PowerCut
 from zktw.storage.datadir import DataDir
 from zktw.storage.logformat import HEADER, HEADER_BYTES, encode_entry
 from zktw.storage.txnlog import TxnLog
+from zktw.terms.codes import OpCode
 from zktw.terms.errors import StorageError
+from zktw.wire.txn import CloseSessionTxn, TxnHeader, encode_txn
 
 BLOCK = 10_000
 
@@ -152,6 +154,22 @@ class TestFailure:
         self.failing(files, monkeypatch, "allocate", errno.EIO)
         with pytest.raises(StorageError, match="Input/output error"):
             make_log(datadir).append(entries(1, 1))
+
+    def test_what_could_not_be_read_again_is_not_written(self, files: MemoryFiles, datadir: DataDir) -> None:
+        log = make_log(datadir, entry_bytes_max=500)
+        log.append(entries(1, 1, b"x" * 300))
+        for batch in (entries(2, 2, b"x" * 500), entries(2, 2)):
+            with pytest.raises(StorageError, match=rf"^{DATA}: transaction 0x2 has \d+ bytes$"):
+                log.append(batch)
+        assert zxids(start_trusting(datadir)) == [1]
+
+    def test_the_end_of_a_session_with_many_ephemerals_is(self, files: MemoryFiles, datadir: DataDir) -> None:
+        """Its transaction names each of them, and is bounded by no frame."""
+        paths = tuple(f"/some/where/ephemeral-{number:010}" for number in range(100_000))
+        payload = encode_txn(TxnHeader(7, 0, 1, 1, OpCode.CLOSE_SESSION), CloseSessionTxn(paths), None)
+        assert len(payload) > 3_000_000
+        make_log(datadir).append([(1, payload)])
+        assert start_trusting(datadir).last_zxid == 1
 
     def test_a_roll_that_fails(self, files: MemoryFiles, datadir: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
         log = make_log(datadir)

@@ -14,8 +14,9 @@ VERSION = 2
 DBID = 0
 HEADER = struct.pack(">iiq", MAGIC, VERSION, DBID)
 HEADER_BYTES = len(HEADER)
-# Beside the value that jute bounds, an entry has headers, a path and an access control list.
-ENTRY_SLACK_BYTES = 1 << 20
+# What a client sends is bounded by jute, but the end of a session names each of its ephemerals, however many they are.
+# A reader takes no more memory than the file has bytes, so this bound is there for nonsense only.
+ENTRY_SLACK_BYTES = 1 << 28
 ENTRY_BYTES_MAX = JUTE_MAXBUFFER + ENTRY_SLACK_BYTES
 
 _CHUNK_BYTES = 1 << 20

@@ -49,6 +49,11 @@ class TxnLog:
         if self._failed:
             raise StorageError(self._failed)
         entries = list(entries)
+        for zxid, payload in entries:
+            # Never write what the next start would take for damage.
+            if len(payload) > self._entry_bytes_max:
+                self._failed = f"{self._datadir.logs}: transaction {format_zxid(zxid)} has {len(payload)} bytes"
+                raise StorageError(self._failed)
         data = b"".join([encode_entry(payload) for _, payload in entries])
         if not data:
             return 0
