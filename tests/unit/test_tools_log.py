@@ -122,9 +122,8 @@ class TestDump:
 class TestWrongCalls:
     @pytest.mark.parametrize("verb", ["dump", "chop", "repair"])
     def test_a_file_that_is_missing(self, zktw: Zktw, tmp_path: Path, verb: str) -> None:
-        rest = {"dump": [], "chop": ["1"], "repair": []}[verb]
-        output = [] if verb == "dump" else ["-o", tmp_path / "copy"]
-        told = zktw("log", verb, tmp_path / "none", *rest, *output)
+        rest = {"dump": (), "chop": ("1", "-o", "copy"), "repair": ("-o", "copy")}[verb]
+        told = zktw("log", verb, tmp_path / "none", *rest)
         assert (told.status, told.out) == (2, "")
         assert told.err == f"zktw: {tmp_path}/none: No such file or directory\n"
 

@@ -3,10 +3,9 @@
 import argparse
 from typing import Any
 
-from zktw.storage.logformat import ENTRY_SLACK_BYTES
 from zktw.storage.recovery import Rules, recover
 from zktw.terms.errors import StorageError
-from zktw.tools.common import Progress, ReadOnlyFiles, add_directories, add_reading_options, directories, hexed
+from zktw.tools.common import Progress, ReadOnlyFiles, add_directories, add_maxbuffer, add_progress, directories, hexed
 from zktw.tools.inspection import Inspection, Report
 from zktw.tree.database import Database
 
@@ -38,7 +37,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--emulate353", action="store_true", help="the server has emulate353TTLNodes=true (as zoo.cfg says)"
     )
-    add_reading_options(parser)
+    add_progress(parser)
+    add_maxbuffer(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         Inspection(datadir, report, make_database, options.maxbuffer).run()
     # A server outside of an ensemble has none, and a start of it makes none.
     epochs = any(files.exists(f"{datadir.snapshots}/{name}") for name in ("currentEpoch", "acceptedEpoch"))
-    rules = Rules(epochs=epochs, length_max=options.maxbuffer, entry_bytes_max=options.maxbuffer + ENTRY_SLACK_BYTES)
+    rules = Rules(epochs=epochs, length_max=options.maxbuffer)
     report.title("a start from here")
     try:
         recovered = recover(datadir, make_database, rules)

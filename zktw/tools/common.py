@@ -16,7 +16,7 @@ from zope.interface import implementer
 from zktw.node.clock import wall_ms
 from zktw.storage.datadir import VERSION_DIRECTORY, DataDir
 from zktw.storage.files import IFiles, RealFiles
-from zktw.storage.logformat import ENTRY_SLACK_BYTES, LogReader
+from zktw.storage.logformat import LogReader
 from zktw.terms.codes import Perm
 from zktw.terms.errors import ZktwError
 from zktw.terms.limits import JUTE_MAXBUFFER
@@ -65,9 +65,13 @@ def _length_argument(text: str) -> int:
     return length
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Options of all tools that read logs or snapshots."""
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """The option of all tools that read long files."""
     parser.add_argument("--progress", action="store_true", help="tell how far reading is, even if not to a terminal")
+
+
+def add_maxbuffer(parser: argparse.ArgumentParser) -> None:
+    """The option of all tools that read snapshots."""
     parser.add_argument(
         "--maxbuffer",
         type=_length_argument,
@@ -186,7 +190,7 @@ def beginning_of(path: str) -> bytes:
         raise ToolError(f"{path}: {error.strerror or error}") from None
 
 
-def log_reader(path: str, files: IFiles, maxbuffer: int) -> LogReader:
+def log_reader(path: str, files: IFiles) -> LogReader:
     """Reads a log. ToolError: the file is missing or of another kind."""
     if beginning_of(path) == SNAPSHOT_MAGIC:
         raise ToolError(f"{path}: is a snapshot, no transaction log; zktw snapshot reads it")
@@ -194,7 +198,7 @@ def log_reader(path: str, files: IFiles, maxbuffer: int) -> LogReader:
     def source(offset: int, count: int) -> bytes:
         return files.read(path, count, offset)
 
-    return LogReader(path, source, maxbuffer + ENTRY_SLACK_BYTES)
+    return LogReader(path, source)
 
 
 def chunks_of(path: str, files: IFiles) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zktw.storage.datadir import DataDir, zxid_of_name
-from zktw.storage.logformat import ENTRY_SLACK_BYTES, End
+from zktw.storage.logformat import End
 from zktw.storage.snapformat import Ending, read_snapshot
 from zktw.terms.errors import StorageError, WireError
 from zktw.terms.zxid import counter_of, epoch_of
@@ -161,7 +161,7 @@ class Inspection:
     def _log(self, name: str, newest: bool, last: int, fact: dict[str, Any]) -> int:
         """Read one through; the zxid of its last transaction, or the one before it where it has none."""
         path = f"{self._datadir.logs}/{name}"
-        reader = self._datadir.log_reader(name, self._maxbuffer + ENTRY_SLACK_BYTES)
+        reader = self._datadir.log_reader(name)
         for offset, zxid, payload in reader.entries():
             place = f"{path} at byte {offset}"
             try:
@@ -224,7 +224,7 @@ class Inspection:
         before = [name for name in names if zxid_of_name(name) <= database.last_zxid]
         try:
             for name in before[-1:] + names[len(before) :]:
-                reader = self._datadir.log_reader(name, self._maxbuffer + ENTRY_SLACK_BYTES)
+                reader = self._datadir.log_reader(name)
                 for offset, zxid, payload in reader.entries():
                     if zxid > database.last_zxid:
                         replay.take(f"{self._datadir.logs}/{name} at byte {offset}", payload)

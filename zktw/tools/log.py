@@ -12,7 +12,7 @@ from zktw.tools.common import (
     Progress,
     ReadOnlyFiles,
     ToolError,
-    add_reading_options,
+    add_progress,
     hexed,
     log_reader,
     print_json,
@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
     dump.add_argument("--to", dest="last", type=zxid_argument, default=None, metavar="ZXID", help="end with this")
     dump.add_argument("--data", action="store_true", help="show data as well, not only its size")
     dump.add_argument("--json", action="store_true", help="one JSON object a line")
-    add_reading_options(dump)
+    add_progress(dump)
     dump.set_defaults(run=run_dump)
     logcopy.add_verbs(verbs)
 
@@ -67,7 +67,7 @@ def run_dump(options: argparse.Namespace) -> int:
     files = ReadOnlyFiles(progress)
     damaged = False
     for path in _logs_of(options.path, options.first, options.last):
-        reader = log_reader(path, files, options.maxbuffer)
+        reader = log_reader(path, files)
         if not options.json:
             print(f"# {path}")
         try:

@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from zktw.storage.files import IFiles
-from zktw.storage.logformat import ENTRY_SLACK_BYTES, HEADER, HEADER_BYTES, LogReader, encode_entry, zxid_of_payload
+from zktw.storage.logformat import HEADER, HEADER_BYTES, LogReader, encode_entry, zxid_of_payload
 from zktw.terms.errors import StorageError, WireError
 from zktw.tools.common import (
     SNAPSHOT_MAGIC,
     Progress,
     ReadOnlyFiles,
     ToolError,
-    add_reading_options,
+    add_progress,
     beginning_of,
     hexed,
     log_reader,
@@ -47,14 +47,14 @@ def add_verbs(verbs: Any) -> None:
     repair.set_defaults(run=run_repair)
     for verb in (chop, repair):
         verb.add_argument("-o", "--output", required=True, metavar="COPY", help="the copy, which must not be there yet")
-        add_reading_options(verb)
+        add_progress(verb)
 
 
 def run_chop(options: argparse.Namespace) -> int:
     """Copy a log up to a transaction."""
     progress = Progress(options.progress)
     files = ReadOnlyFiles(progress)
-    reader = log_reader(options.path, files, options.maxbuffer)
+    reader = log_reader(options.path, files)
     count, found = 0, False
     for _, zxid, _ in reader.entries():
         if zxid > options.zxid:
@@ -82,7 +82,7 @@ def run_repair(options: argparse.Namespace) -> int:
     if beginning_of(options.path) == SNAPSHOT_MAGIC:
         raise ToolError(f"{options.path}: is a snapshot, no transaction log, and cannot be repaired")
     progress = Progress(options.progress)
-    repair = _Repair(options.path, ReadOnlyFiles(progress), options.maxbuffer)
+    repair = _Repair(options.path, ReadOnlyFiles(progress))
     # Before a file is begun that would hold nothing.
     if repair.look(HEADER_BYTES) is None:
         raise StorageError(
@@ -103,7 +103,7 @@ def run_repair(options: argparse.Namespace) -> int:
 class _Repair:
     """One log as it is copied; told says what was done, a line each."""
 
-    def __init__(self, path: str, files: IFiles, maxbuffer: int) -> None:
+    def __init__(self, path: str, files: IFiles) -> None:
         self.told: list[str] = []
         self.count = 0
         self.mended = 0
@@ -113,7 +113,6 @@ class _Repair:
         self._path = path
         self._files = files
         self._size = files.size(path)
-        self._maxbuffer = maxbuffer
         self._chunk = b""
         self._start = 0
 
@@ -203,7 +202,7 @@ class _Repair:
             return self._files.read(self._path, count, offset - HEADER_BYTES + cut)
 
         try:
-            for _ in LogReader(self._path, source, self._maxbuffer + ENTRY_SLACK_BYTES).entries():
+            for _ in LogReader(self._path, source).entries():
                 pass
         except StorageError:
             return "; WHOLE TRANSACTIONS FOLLOW IT IN THE LOG AND ARE NOT IN THE COPY"

@@ -8,7 +8,8 @@ from zktw.tools.common import (
     Progress,
     ReadOnlyFiles,
     ToolError,
-    add_reading_options,
+    add_maxbuffer,
+    add_progress,
     hexed,
     print_json,
     shown,
@@ -73,7 +74,8 @@ def add_parser(commands: Any) -> None:
     diff.set_defaults(run=run_diff)
     for verb in (dump, summary, diff):
         verb.add_argument("--json", action="store_true", help="one JSON object a line")
-        add_reading_options(verb)
+        add_progress(verb)
+        add_maxbuffer(verb)
 
 
 def _depth(text: str) -> int:

@@ -107,10 +107,9 @@ class Snapshot:
         fields = self.fields(path)
         acls = self.acls_of(node)
         owner = _owner_fields(node.owner)
-        kind = owner.pop("kind")
         return [
-            *([] if kind == "persistent" else [kind]),
-            *(f"{name}={value}" for name, value in owner.items()),
+            *([] if owner["kind"] == "persistent" else [owner["kind"]]),
+            *(f"{name}={owner[name]}" for name in ("session", "ttl_ms") if name in owner),
             f"czxid={hexed(node.czxid)}",
             f"ctime={moment(node.ctime)}",
             f"mzxid={hexed(node.mzxid)}",
@@ -128,7 +127,7 @@ class Snapshot:
 
 def _owner_fields(owner: int) -> dict[str, Any]:
     kind = RULES.kind(owner)
-    fields: dict[str, Any] = {"kind": kind.name.lower()}
+    fields: dict[str, Any] = {"kind": kind.name.lower(), "owner": hexed(owner)}
     if kind is NodeKind.EPHEMERAL:
         fields["session"] = hexed(owner)
     elif kind is NodeKind.TTL:
