@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from wordfacts import FakeFacts, member
+from wordfacts import FakeFacts, FakeServed, member
 
 from zktw.admin.commands import answer
 
@@ -91,6 +91,34 @@ def test_every_value_is_that_of_its_fact() -> None:
         "quorum_size": "3",
     }
     assert {key: found[f"zk_{key}"] for key in expected} == expected
+
+
+def test_every_value_of_sessions_and_tree_is_that_of_its_fact() -> None:
+    facts = FakeFacts()
+    facts.served = FakeServed(1, 2, 3, 4, 5, limited=[("app_quota_count_limit_per_namespace", 6)])
+    facts.stats.note_replies([bytes(4 + 16), bytes(4 + 98), bytes(4 + 54)], 180)
+    text = answer("mntr", facts).decode()
+    found = dict(line.split("\t") for line in text.splitlines())
+    expected = {
+        "outstanding_requests": "1",
+        "global_sessions": "2",
+        "ephemerals_count": "3",
+        "watch_count": "4",
+        "auth_failed_count": "5",
+        "app_quota_count_limit_per_namespace": "6",
+        "min_client_response_size": "16",
+        "max_client_response_size": "98",
+        "last_client_response_size": "54",
+        "response_bytes": "168",
+    }
+    assert {key: found[f"zk_{key}"] for key in expected} == expected
+    # Where Apache has it: behind the other gauges.
+    assert (
+        "\nzk_non_mtls_local_conn_count\t0\nzk_app_quota_count_limit_per_namespace\t6\nzk_proposal_count\t0\n" in text
+    )
+    facts.stats.note_replies([bytes(4 + 20)], 24)
+    found = dict(line.split("\t") for line in answer("mntr", facts).decode().splitlines())
+    assert [found[f"zk_{which}_client_response_size"] for which in ("min", "last", "max")] == ["16", "20", "98"]
 
 
 # What changes with the moment and the machine, or what an ensemble's start leaves behind.

@@ -1,10 +1,14 @@
 """The four-letter words: whitelist, states, and each text to the byte."""
 
 import pytest
-from wordfacts import MEMBERS, FakeConnection, FakeFacts, member
+from wordfacts import MEMBERS, FakeConnection, FakeFacts, FakeServed, member
 
 from zktw.admin.commands import NOT_SERVING, TELNET_CLOSE_NAME, WORDS, answer, set_trace_mask
 from zktw.config import Config
+from zktw.config.data import DataConfig
+from zktw.pipeline.request import Client, Request
+from zktw.pipeline.sessions import Session
+from zktw.terms.codes import OpCode
 
 ALWAYS = {"envi", "gtmk", "isro", "ruok", "stmk"}
 
@@ -180,3 +184,113 @@ def test_srst_resets_what_mntr_counts() -> None:
     facts.stats.received = 9
     answer("srst", facts)
     assert facts.stats.counters["snap_count"] == facts.stats.received == 0
+
+
+# -- sessions and their nodes
+
+SESSION = -0x7FFF_FFFF_FFFF_FFFF
+
+
+def asking(session_id: int = SESSION) -> FakeConnection:
+    """A connection with a session of 10 s that was established at 1700000000000."""
+    cnxn = FakeConnection("/192.0.2.1:4711", received=3, sent=2)
+    cnxn.client = Client(1, "192.0.2.1", cnxn)
+    cnxn.client.session = Session(session_id, 10_000, 0.0)
+    cnxn.client.established_ms = 1_700_000_000_000
+    return cnxn
+
+
+def of_session(cnxn: FakeConnection) -> str:
+    """What cons says of it from its session on."""
+    line, *rest = answer("cons", FakeFacts(clients=[cnxn])).decode().split("\n")
+    assert rest == ["", ""]
+    head, _, tail = line.partition(",sid=")
+    assert head == " /192.0.2.1:4711[1](queued=0,recved=3,sent=2"
+    return tail
+
+
+def test_a_session_is_shown_from_its_first_answer_on() -> None:
+    cnxn = asking()
+    client = cnxn.client
+    assert client is not None
+    always = "0x8000000000000001,lop={},est=1700000000000,to=10000"
+    none = ",llat=0,minlat=0,avglat=0,maxlat=0)"
+    assert of_session(cnxn) == always.format("null") + ",lcxid=0x0,lzxid=0x0,lresp=0" + none
+    client.note_answer(OpCode.CREATE, 0x1F, 0x2A, 5000.9, 7)
+    assert of_session(cnxn) == (
+        always.format("CREA") + ",lcxid=0x1f,lzxid=0x2a,lresp=5000,llat=7,minlat=7,avglat=7,maxlat=7)"
+    )
+    # A ping has a number below 0: that of the request before it stays.
+    client.note_answer(OpCode.PING, -2, 0x2B, 5001.0, 0)
+    assert of_session(cnxn) == (
+        always.format("PING") + ",lcxid=0x1f,lzxid=0x2b,lresp=5001,llat=0,minlat=0,avglat=3,maxlat=7)"
+    )
+    client.note_answer(None, 0x20, 0x2C, 5002.0, 2)
+    assert ",lop=NA," in of_session(cnxn)
+    client.reset_stats()
+    assert of_session(cnxn) == always.format("NA") + ",lzxid=0xffffffffffffffff,lresp=0" + none
+
+
+def test_every_operation_has_a_name() -> None:
+    cnxn = asking()
+    assert cnxn.client is not None
+    internal = {OpCode.ERROR, OpCode.DELETE_CONTAINER, OpCode.AUTH, OpCode.SASL}
+    names = {}
+    for op in set(OpCode) - internal:
+        cnxn.client.note_answer(op, 1, 1, 1.0, 0)
+        names[op] = of_session(cnxn).split("lop=")[1].split(",")[0]
+    assert "NA" not in names.values()
+    assert names[OpCode.GET_CHILDREN2] == "GETC"
+    assert names[OpCode.WHO_AM_I] == "HOMI"
+
+
+def test_what_waits_is_queued_and_outstanding() -> None:
+    cnxn = asking()
+    assert cnxn.client is not None
+    cnxn.client.waiting.append(Request(cnxn.client, SESSION, 1, OpCode.CREATE, b"", (), 0.0))
+    facts = FakeFacts(clients=[cnxn], served=FakeServed(outstanding=4))
+    assert answer("stat", facts).decode().split("\n")[2] == " /192.0.2.1:4711[1](queued=1,recved=3,sent=2)"
+    assert b"\nOutstanding: 4\n" in answer("srvr", facts)
+
+
+def test_sessions_and_their_nodes_are_dumped() -> None:
+    cnxn = asking(0x20)
+    served = FakeServed(
+        timeouts=[(0x10, 6000), (SESSION, 30_000)],
+        buckets=[("Tue Nov 24 09:27:54 UTC 2026", [0x10]), ("Tue Nov 24 09:28:00 UTC 2026", [SESSION, 0x20])],
+        owned=[(SESSION, ["/a/e", "/b"])],
+    )
+    rest = (
+        "ephemeral nodes dump:\nSessions with Ephemerals (1):\n0x8000000000000001:\n\t/a/e\n\t/b\n"
+        "Connections dump:\nConnections Sets (1)/(1):\n1 expire at Tue Nov 24 09:28:10 UTC 2026:\n"
+        "\tip: /192.0.2.1:4711 sessionId: 0x20\n"
+    )
+    facts = FakeFacts(served=served, buckets=[("Tue Nov 24 09:28:10 UTC 2026", [cnxn])])
+    assert answer("dump", facts).decode() == (
+        "SessionTracker dump:\nSession Sets (2)/(3):\n1 expire at Tue Nov 24 09:27:54 UTC 2026:\n\t0x10\n"
+        "2 expire at Tue Nov 24 09:28:00 UTC 2026:\n\t0x8000000000000001\n\t0x20\n" + rest
+    )
+    facts.role = "follower"
+    assert answer("dump", facts).decode() == (
+        "SessionTracker dump:\nGlobal Sessions(2):\n0x10\t6000ms\n0x8000000000000001\t30000ms\n" + rest
+    )
+
+
+def test_watches_are_shown_by_session_and_by_path() -> None:
+    facts = FakeFacts(served=FakeServed(watched=[(1, "/a"), (2, "/a"), (1, "/b")]))
+    assert answer("wchc", facts) == b"0x1\n\t/a\n\t/b\n0x2\n\t/a\n\n"
+    assert answer("wchp", facts) == b"/a\n\t0x1\n\t0x2\n/b\n\t0x1\n\n"
+    assert answer("wchs", facts) == b"2 connections watching 2 paths\nTotal watches:3\n"
+
+
+def test_digests_stand_beside_their_zxids() -> None:
+    facts = FakeFacts(served=FakeServed(digested=[(0x80, 7), (0x1_0000_0100, 2**64 - 1)]))
+    assert answer("hash", facts) == b"80: 7\n100000100: -1\n"
+
+
+def test_conf_keeps_the_superdigest() -> None:
+    secret = "super:gG7s8t3oDEtIqF6DM9LlI/R+9Ss="
+    config = Config("zoo.cfg", "/d", client_port=2181, four_letter_words=None, data=DataConfig(super_digest=secret))
+    facts = FakeFacts(config)
+    for word in ("conf", "envi", "mntr", "stat"):
+        assert b"gG7s" not in answer(word, facts)

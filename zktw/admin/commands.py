@@ -209,7 +209,8 @@ def _session_id(cnxn: Connection) -> int:
 
 
 def _hash(facts: Facts) -> str:
-    return "".join(f"{zxid & _MASK:x}: {digest}\n" for zxid, digest in facts.served.digests())
+    digests = facts.served.digests()
+    return "".join(f"{zxid & _MASK:x}: {digest - (digest >> 63 << 64)}\n" for zxid, digest in digests)
 
 
 def _wchc(facts: Facts) -> str:
