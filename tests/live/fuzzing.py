@@ -10,6 +10,8 @@ By hand: python tests/live/fuzzing.py --kind zktw --minutes 20 --seed 1 [--again
 import argparse
 import contextlib
 import random
+import re
+import shutil
 import socket
 import struct
 import time
@@ -310,9 +312,15 @@ class Target:
                 return f"its log says {said[max(at - 300, 0) : at + 1500]}"
         return ""
 
-    def restart(self) -> str:
-        """Kill and start it: what it wrote it must be able to read, and its sessions live on."""
+    def restart(self, reader: str = "") -> str:
+        """Kill and start it: what it wrote it must be able to read, and its sessions live on.
+
+        reader: a kind of server that must be able to read it, too.
+        """
+        nodes = re.findall(r"Node count: \d+", self.node.ask("srvr"))
         self.node.kill()
+        if reader and (trouble := self.read_by(reader, nodes)):
+            return f"{reader} cannot read what it wrote: {trouble}"
         self.ensemble.start(self.node)
         try:
             self.ensemble.wait_serving(self.node)
@@ -324,6 +332,19 @@ class Target:
         self.witness.close()
         self.witness = link
         return self.check()
+
+    def read_by(self, reader: str, nodes: list[str]) -> str:
+        """Let another server start from a copy; what is wrong with that."""
+        with Ensemble([reader], extra=self.ensemble.extra) as other:
+            shutil.copytree(self.node.data_dir / "version-2", other[1].data_dir / "version-2")
+            other.start()
+            try:
+                other.wait_serving()
+            except (RuntimeError, TimeoutError) as error:
+                return str(error)
+            found = re.findall(r"Node count: \d+", other[1].ask("srvr"))
+            # Containers and nodes with a time to live are reaped, sessions expire: not in the first second.
+            return "" if found == nodes else f"{found}, {nodes} here"
 
 
 # ---------------------------------------------------------------------------------------------------- scripts
@@ -634,9 +655,19 @@ def tidy(target: Target) -> None:
 
 
 def campaign(
-    kind: str, seed: int, *, scripts: int = 0, minutes: float = 0.0, against: str = "", others: bool = True
+    kind: str,
+    seed: int,
+    *,
+    scripts: int = 0,
+    minutes: float = 0.0,
+    against: str = "",
+    others: bool = True,
+    reader: str = "",
 ) -> Findings:
-    """Fuzz a server of this kind until so many scripts were played, or so long. against: compare answers with it."""
+    """Fuzz a server of this kind until so many scripts were played, or so long.
+
+    against: compare answers with it. reader: let it read the files afterwards.
+    """
     findings = Findings()
     kinds = [kind, *([against] if against else [])]
     gentle = any(one.startswith("apache") for one in kinds)
@@ -677,7 +708,7 @@ def campaign(
                     break
             if number % 2000 == 0:
                 print(f"{number} scripts: {findings}", flush=True)
-        if trouble := targets[0].restart():
+        if trouble := targets[0].restart(reader):
             findings.add(trouble)
         findings.rss_kb = (targets[0].rss_start, targets[0].rss_most, targets[0].rss())
     return findings
@@ -709,6 +740,7 @@ def main() -> None:
     parser.add_argument("--scripts", type=int, default=0)
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     parser.add_argument("--requests-only", action="store_true")
+    parser.add_argument("--reader", default="", help="a server that must be able to read the files afterwards")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     began = time.monotonic()
@@ -719,6 +751,7 @@ def main() -> None:
         minutes=options.minutes,
         against=options.against,
         others=not options.requests_only,
+        reader=options.reader,
     )
     print(f"{options.kind}: {findings}, {time.monotonic() - began:.0f} s")
 

@@ -704,9 +704,10 @@ class Campaign:
             clients.append(Client(number, link, history, self.sequences, rng))
         reader = Reader(self.connect(), len(clients), random.Random(self.rng.getrandbits(64)))
         threads: list[Load] = [*clients, reader]
+        # Before there is load: its session must not expire while it waits for its turn.
+        self.hatch()
         for thread in threads:
             thread.start()
-        self.hatch()
         time.sleep(seconds)
         self.kill()
         for thread in threads:
