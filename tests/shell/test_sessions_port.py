@@ -241,7 +241,6 @@ def test_a_second_connection_takes_the_session_over(port: DataPort) -> None:
     assert second.replies() == [(-2, OK)]
 
 
-@pytest.mark.xfail(strict=True, reason="what comes with a handshake that is answered at once is not taken")
 def test_what_comes_with_the_handshake_of_a_known_session_is_answered(port: DataPort) -> None:
     first = port.session()
     second = port.connect()

@@ -170,6 +170,8 @@ class ClientCnxn(Protocol):
             self._pause()
             pipeline.throttled(client)
         pipeline.leave()
+        if self._held and not client.connect and not self._over:
+            self.take()
 
     # -- a client's frames -------------------------------------------------------------------------------------------
 
@@ -195,13 +197,13 @@ class ClientCnxn(Protocol):
         """Whether there may be more to take as soon as what was answered is written."""
         client, data, longest = self.client, self._held, self._factory.frame_bytes_max
         assert client is not None
-        on_frame = pipeline.on_frame
+        on_frame, large_from, waiting = pipeline.on_frame, pipeline.large_from, client.waiting
         offset, end, count = 0, len(data), 0
         while end - offset >= 4 and not client.closing and client.out_bytes <= CLIENT_OUT_BYTES_MAX:
-            if client.connect or (client.waiting and self._must_wait(pipeline)):
+            if client.connect or (waiting and (pipeline.is_full or len(waiting) >= CLIENT_WAITING_MAX)):
                 break
             length = _unpack_int(data, offset)[0]
-            if not 0 <= length <= longest or not pipeline.has_room_for(length):
+            if not 0 <= length <= longest or (length > large_from and not pipeline.has_room_for(length)):
                 self._held = data[offset:]
                 self._refuse_length(length)
                 return False
@@ -214,7 +216,7 @@ class ClientCnxn(Protocol):
         self._held = b"" if client.closing else data[offset:]
         if count:
             self._count_packets(count)
-        if client.connect or (client.waiting and self._must_wait(pipeline)):
+        if client.connect or (waiting and (pipeline.is_full or len(waiting) >= CLIENT_WAITING_MAX)):
             self._pause()
             pipeline.throttled(client)
             return False
@@ -222,9 +224,6 @@ class ClientCnxn(Protocol):
             self._paused = False
             self.transport.resumeProducing()
         return client.out_bytes > CLIENT_OUT_BYTES_MAX
-
-    def _must_wait(self, pipeline: Pipeline) -> bool:
-        return pipeline.is_full or (self.client is not None and len(self.client.waiting) >= CLIENT_WAITING_MAX)
 
     def _refuse_length(self, length: int) -> None:
         word = self._factory.service.word_for(self._held[:4])

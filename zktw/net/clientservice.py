@@ -11,6 +11,9 @@ from zktw.wire.client import ConnectRequest
 class Pipeline(Interface):
     """What serves clients that have a session. enter() and leave() bound each piece of work."""
 
+    # Requests of more bytes than this need room of their own: has_room_for is asked.
+    large_from: int
+
     @property
     def is_full(self) -> bool:
         """Whether so many requests wait that no more are taken from clients that have some waiting."""

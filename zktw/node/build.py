@@ -21,6 +21,7 @@ from zktw.node.systemd import Systemd
 from zktw.storage.datadir import DataDir
 from zktw.storage.files import IFiles, IWorker
 from zktw.storage.journal import Journal
+from zktw.storage.logformat import ENTRY_SLACK_BYTES
 from zktw.storage.recovery import Recovered, Rules, recover
 from zktw.storage.snapshots import Snapshotter
 from zktw.storage.txnlog import TxnLog
@@ -65,6 +66,7 @@ class Node(Service):
             preallocate_bytes=data.prealloc_kb * KILOBYTE,
             size_limit_bytes=data.log_size_limit_kb * KILOBYTE if data.log_size_limit_kb > 0 else -1,
             sync=data.force_sync,
+            entry_bytes_max=entry_bytes_max(config),
         )
         self.journal = Journal(self._datadir, self._worker, txn_log, self.clock.now_ms)
         self.data: DataHost | None = None
@@ -116,6 +118,7 @@ class Node(Service):
             trust_empty=config.snapshot_trust_empty,
             epochs=config.ensemble is not None,
             length_max=config.jute_maxbuffer + config.jute_extra,
+            entry_bytes_max=entry_bytes_max(config),
             digest=config.data.digest_enabled,
             serialize_last_zxid=config.data.serialize_last_zxid,
             compression=config.data.compression,
@@ -240,6 +243,11 @@ def build(
 ) -> Node:
     """Assemble a server; nothing runs before startService. workers(name) makes a thread of that name."""
     return Node(config, reactor, files, workers, random, fail, systemd)
+
+
+def entry_bytes_max(config: Config) -> int:
+    """The longest entry of a log: one request, and what the server adds to it."""
+    return config.jute_maxbuffer + config.jute_extra + ENTRY_SLACK_BYTES
 
 
 def _client_bindings(config: Config) -> list[tuple[str, int]]:

@@ -16,6 +16,7 @@ from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker
 from zktw.pipeline.standalone import Standalone
+from zktw.pipeline.throttle import ConnectionThrottle
 from zktw.storage.journal import Journal
 from zktw.storage.recovery import Recovered
 from zktw.storage.snapshots import Snapshotter
@@ -45,6 +46,33 @@ def make_database(config: Config) -> Database:
     )
 
 
+def make_authentication(config: Config) -> Authentication:
+    """The schemes that are configured."""
+    data = config.data
+    return Authentication(
+        digest=data.digest_auth_enabled,
+        digest_alg=data.digest_alg,
+        super_digest=data.super_digest,
+        skip_acl=data.skip_acl,
+    )
+
+
+def make_throttle(config: Config, random: Random, now_ms: float) -> ConnectionThrottle:
+    """The throttle of handshakes that is configured."""
+    throttle = config.data.connection_throttle
+    return ConnectionThrottle(
+        random.random,
+        now_ms,
+        tokens=throttle.tokens,
+        fill_time_ms=throttle.fill_time,
+        fill_count=throttle.fill_count,
+        freeze_time_ms=throttle.freeze_time,
+        drop_increase=throttle.drop_increase,
+        drop_decrease=throttle.drop_decrease,
+        decrease_ratio=throttle.decrease_ratio,
+    )
+
+
 class DataHost:
     """Serves clients from one database. fail(status, reason) ends the process: nothing may be acknowledged then."""
 
@@ -69,12 +97,7 @@ class DataHost:
         self.database = recovered.database
         data = config.data
         length_max = min(config.jute_maxbuffer + config.jute_extra, 2**31 - 1)
-        auth = Authentication(
-            digest=data.digest_auth_enabled,
-            digest_alg=data.digest_alg,
-            super_digest=data.super_digest,
-            skip_acl=data.skip_acl,
-        )
+        auth = make_authentication(config)
         tracker = SessionTracker(config.my_sid or STANDALONE_SID, config.tick_ms, clock.now_ms(), wall_ms())
         self.service = DataService(
             self.database,
@@ -96,19 +119,24 @@ class DataHost:
             enforce_quota=data.enforce_quota,
             reconfig_enabled=config.reconfig_enabled,
         )
-        self._standalone = Standalone(self.service, self._prep, journal.append)
+        self._standalone = Standalone(self.service, self._prep, journal.append, digest_enabled=data.digest_enabled)
         journal.on_persisted = self._on_persisted
         journal.on_failed = self._on_failed
         journal.on_synced = self._on_synced
+        # See Pipeline. The service's own method: one call less a request.
+        self.on_frame = self.service.on_frame
+        self.large_from = data.large_request_threshold if data.large_request_threshold >= 0 else 2**31
         self._limit = data.global_outstanding_limit
         self._throttled: dict[Client, None] = {}
         self._sessions_alarm = clock.alarm(self._on_sessions)
         self._reaper_alarm = clock.alarm(self._on_reaper)
         self._quotas = Quiet(QUIET_MS)
         self._slow_syncs = Quiet(QUIET_MS)
-        self._txns_since_roll = 0
+        # What had to be replayed would have to be again.
+        self._txns_since_roll = recovered.txns_replayed
         self._bytes_since_roll = 0
         self._choose_roll()
+        self.throttle = make_throttle(config, random, clock.now_ms())
         if recovered.snapshot_wanted:
             self._txns_since_roll = self._roll_at_txns + 1
 
@@ -178,17 +206,16 @@ class DataHost:
 
     def connect(self, client: Client, asked: ConnectRequest) -> str:
         """See Pipeline."""
+        self._stats.add("connection_token_deficit", self.throttle.deficit)
+        if not self.throttle.admits(self._clock.now_ms()):
+            self._stats.count("connection_drop_count")
+            client.closing = True
+            self.service.tell(client, b"")
+            return "too many handshakes at once (connection_throttle_tokens)"
         return self.service.connect(client, asked)
-
-    def on_frame(self, client: Client, frame: bytes) -> None:
-        """See Pipeline."""
-        self.service.on_frame(client, frame)
 
     def has_room_for(self, size: int) -> bool:
         """See Pipeline."""
-        threshold = self._config.data.large_request_threshold
-        if threshold < 0 or size <= threshold:
-            return True
         if self.service.large_bytes + size <= self._config.data.large_request_max_bytes:
             return True
         self._stats.count("large_requests_rejected")

@@ -4,7 +4,6 @@ from collections import deque
 
 from zktw.terms.codes import ErrorCode
 from zktw.tree import change
-from zktw.tree.applied import Prepared
 from zktw.tree.change import Change
 from zktw.tree.datatree import DataTree
 from zktw.tree.node import OPEN_ACL_ID, acl_of, digest_of, owner_of
@@ -12,7 +11,6 @@ from zktw.tree.paths import ROOT, SYSTEM_PREFIX
 from zktw.wire.records import OPEN_ACL, Acls
 from zktw.wire.txn import CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader
 
-_OPEN = b"\xff" * 8
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 # The first number of a list that only proposals have; the tree's are positive, and -1 is the open list.
 _FIRST_ACL_ID = -2
@@ -30,7 +28,7 @@ class Outlook:
     def begin(self, tree: DataTree) -> None:
         """Nothing is proposed."""
         self._tree = tree
-        self._records: dict[str, bytes | None] = {}
+        self.records: dict[str, bytes | None] = {}
         # Which proposal a record is of, and which records each proposal has, oldest first.
         self._newest: dict[str, int] = {}
         self._proposals: deque[tuple[int, list[str]]] = deque()
@@ -43,7 +41,7 @@ class Outlook:
 
     def record(self, path: str) -> bytes | None:
         """The record that a path will have."""
-        records = self._records
+        records = self.records
         if path in records:
             return records[path]
         return self._tree.nodes.get(path)
@@ -68,7 +66,7 @@ class Outlook:
     def ephemerals_of(self, session_id: int) -> tuple[str, ...]:
         """The nodes that will go with a session, those that are only proposed included."""
         paths = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
-        for path, record in self._records.items():
+        for path, record in self.records.items():
             if record is not None and owner_of(record) == session_id:
                 paths[path] = None
             else:
@@ -93,24 +91,19 @@ class Outlook:
         assert err == ErrorCode.OK, f"{txn} was checked, and fails: {err.name}"
         self._hold(changes)
 
-    def propose_data(self, path: str, old: bytes, new: bytes, zxid: int) -> Prepared | None:
-        """The proposal of a single setData, in one step. None: it must be worked out again when it is applied."""
-        self._records[path] = new
-        change = 0
-        if self._digested and not path.startswith(SYSTEM_PREFIX):
-            raw = b"" if path == ROOT else path.encode("utf-8")
-            change = digest_of(raw, new) - digest_of(raw, old)
-            self.digest = self.digest + change & _MASK
-        self._newest[path] = zxid
-        self._proposals.append((zxid, [path]))
-        # Numbers of lists that only proposals have mean nothing to the tree.
-        return (old, new, change) if old[0] != 0xFF or old[:8] == _OPEN else None
+    def hold_data(self, path: str, record: bytes, digest_change: int) -> None:
+        """What a plain setData makes of a node; whoever applies it takes it out of records again."""
+        if self._newest:
+            # An earlier proposal of the same node must not take this one with it.
+            self._newest.pop(path, None)
+        self.records[path] = record
+        self.digest = self.digest + digest_change & _MASK
 
     def _hold(self, changes: list[Change]) -> None:
         for path, old, new in changes:
             if self._undo is not None:
-                self._undo.append((path, path in self._records, self._records.get(path)))
-            self._records[path] = new
+                self._undo.append((path, path in self.records, self.records.get(path)))
+            self.records[path] = new
             if self._digested and not path.startswith(SYSTEM_PREFIX):
                 raw = b"" if path == ROOT else path.encode("utf-8")
                 gone = digest_of(raw, old) if old is not None else 0
@@ -140,9 +133,9 @@ class Outlook:
         assert self._undo is not None
         for path, was_there, record in reversed(self._undo):
             if was_there:
-                self._records[path] = record
+                self.records[path] = record
             else:
-                del self._records[path]
+                del self.records[path]
         self.digest = self._undo_digest
         self._changed = []
         self._undo = None
@@ -164,7 +157,7 @@ class Outlook:
             for path in paths:
                 if newest.get(path) == of:
                     del newest[path]
-                    del self._records[path]
+                    del self.records[path]
         if not proposals and self._acls:
             self._acls.clear()
             self._acl_ids.clear()

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.outlook import Outlook
-from zktw.pipeline.proposal import ANY_VERSION, NullFieldError, Proposal, next_version, refuse
+from zktw.pipeline.proposal import NullFieldError, Proposal, next_version, refuse
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError, ZkError
 from zktw.tree.change import is_leaf
 from zktw.tree.database import Database
-from zktw.tree.node import cversion_of, data_of, owner_of, stat_of, version_of, with_data, wrap32
+from zktw.tree.node import cversion_of, data_of, owner_of, stat_of, version_of, wrap32
 from zktw.tree.owner import TTL_MAX_MS, NodeKind
 from zktw.tree.paths import SPECIAL, is_valid, parent_of, sequence_suffix
 from zktw.tree.quota import exceeded
@@ -30,8 +30,6 @@ from zktw.wire.client import (
 from zktw.wire.jute import Reader
 from zktw.wire.records import NULL_ID, Acls, Identity
 from zktw.wire.txn import (
-    DIGEST_VERSION,
-    HEADER,
     CheckTxn,
     CloseSessionTxn,
     CreateSessionTxn,
@@ -54,12 +52,6 @@ _SEQUENTIAL_MODES = (
     CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
 )
 _MODES = {int(mode): mode for mode in CreateMode}
-_INT = struct.Struct(">i")
-_unpack_int = _INT.unpack_from
-_pack_int = _INT.pack
-_pack_header = HEADER.pack
-# The new version and the digest that follow path and data.
-_pack_tail = struct.Struct(">iiq").pack
 # Schemes whose ids Apache looks at.
 _READ_IDS = frozenset({"world", "digest", "ip"})
 # The number of the open list, -1, as a record begins with it.
@@ -114,10 +106,6 @@ class PrepRequestProcessor:
 
         As with Apache 3.9 that takes no place in the order, but a multi cut short does, and a list with a null id.
         """
-        if request.op == OpCode.SET_DATA:
-            proposal = self._prepare_set_data(request, zxid, time)
-            if proposal is not None:
-                return proposal
         header = TxnHeader(request.session_id, request.cxid, zxid, time, request.op)
         outlook = self.outlook
         outlook.open()
@@ -250,42 +238,6 @@ class PrepRequestProcessor:
         if self._enforce_quota:
             self._check_quota(path, 0, len(data or b"") - len(data_of(record) or b""))
         return SetDataTxn(path, data, next_version(version_of(record), version))
-
-    def _prepare_set_data(self, request: Request, zxid: int, time: int) -> Proposal | None:
-        """The way of a setData that nothing speaks against; None: go the long way, which finds out what does.
-
-        The transaction's body is the request's but for its version, so its bytes are taken as they are.
-        """
-        frame, outlook = request.frame, self.outlook
-        try:
-            length = _unpack_int(frame, BODY)[0]
-            at = BODY + 4 + length
-            size = _unpack_int(frame, at)[0]
-            end = at + 4 + size
-            expected = _unpack_int(frame, end)[0]
-            path = frame[BODY + 4 : at].decode("utf-8")
-        except (struct.error, UnicodeDecodeError):
-            return None
-        record = outlook.record(path)
-        if record is None or length < 0 or not 0 <= size <= self._length_max or self._database.tree.quotas.paths:
-            return None
-        version = version_of(record)
-        if expected not in (ANY_VERSION, version) or not self._may_write(record, request.identities):
-            return None
-        version = wrap32(version + 1)
-        data = frame[at + 4 : end]
-        changes = outlook.propose_data(path, record, with_data(record, data, version, zxid, time), zxid)
-        payload = _pack_header(request.session_id, request.cxid, zxid, time, OpCode.SET_DATA) + frame[BODY:end]
-        if self._digest_enabled:
-            digest = outlook.digest
-            payload += _pack_tail(version, DIGEST_VERSION, digest - (1 << 64) if digest >> 63 else digest)
-        else:
-            payload += _pack_int(version)
-        header = TxnHeader(request.session_id, request.cxid, zxid, time, OpCode.SET_DATA)
-        return Proposal(header, SetDataTxn(path, data, version), payload, changes)
-
-    def _may_write(self, record: bytes, identities: tuple[Identity, ...]) -> bool:
-        return record[:8] == _OPEN or self._auth.allows(self.outlook.acls_of(record), Perm.WRITE, identities)
 
     def _set_acl(self, request: Request, header: TxnHeader) -> Txn:
         path, acls, version = read_set_acl(self._reader(request))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from zktw.terms.codes import ErrorCode, OpCode
 from zktw.terms.errors import ZkError
-from zktw.tree.applied import Prepared
 from zktw.tree.node import wrap32
 from zktw.wire.txn import ErrorTxn, Txn, TxnHeader
 
@@ -22,7 +21,6 @@ class Proposal:
     header: TxnHeader
     txn: Txn
     payload: bytes
-    changes: Prepared | None = None
 
 
 def refuse(header: TxnHeader, code: ErrorCode) -> ErrorTxn:

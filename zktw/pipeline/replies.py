@@ -2,7 +2,7 @@
 
 import struct
 
-from zktw.pipeline.request import Request
+from zktw.pipeline.request import Waiting
 from zktw.terms.codes import OpCode
 from zktw.tree.applied import Applied
 from zktw.tree.node import STAT_BYTES
@@ -15,7 +15,7 @@ _WITH_STAT = frozenset({OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_T
 _STAT_ONLY = frozenset({OpCode.SET_DATA, OpCode.SET_ACL})
 
 
-def reply_to(request: Request, applied: Applied, zxid: int) -> bytes:
+def reply_to(request: Waiting, applied: Applied, zxid: int) -> bytes:
     """The reply to a write; zxid is the last one that was applied."""
     op = request.op
     if applied.err:
@@ -40,7 +40,7 @@ def _created(op: int, applied: Applied) -> bytes:
     return body
 
 
-def _multi_body(request: Request, applied: Applied) -> bytes:
+def _multi_body(request: Waiting, applied: Applied) -> bytes:
     if any(part.type == OpCode.ERROR for part in applied.parts):
         pieces = [MULTI_HEADER.pack(OpCode.ERROR, False, part.err) + _INT.pack(part.err) for part in applied.parts]
         return b"".join(pieces) + MULTI_END

@@ -1,11 +1,27 @@
 """Request and Client: what is asked, and who asks."""
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from zktw.pipeline.sessions import Session
+from zktw.terms.codes import OpCode
 from zktw.wire.records import Identity
 
+# Writes that a client may ask for.
+WRITES = frozenset(
+    {
+        OpCode.CREATE,
+        OpCode.CREATE2,
+        OpCode.CREATE_CONTAINER,
+        OpCode.CREATE_TTL,
+        OpCode.DELETE,
+        OpCode.SET_DATA,
+        OpCode.SET_ACL,
+        OpCode.MULTI,
+        OpCode.RECONFIG,
+        OpCode.CLOSE_SESSION,
+    }
+)
 # The last operation of a client that was not answered any yet.
 UNANSWERED = 0
 
@@ -34,6 +50,21 @@ class Request:
         self.since_ms = since_ms
         # Its body makes no sense: it is answered in its turn, and changes nothing.
         self.unreadable = False
+
+
+class Waiting(Protocol):
+    """What is to be answered in its turn."""
+
+    session_id: int
+    cxid: int
+    op: int
+    frame: bytes
+    since_ms: float
+    unreadable: bool
+
+    @property
+    def client(self) -> "Client | None":
+        """Who is to be answered, if anybody."""
 
 
 class Client:
@@ -75,7 +106,7 @@ class Client:
         self.session: Session | None = None
         self.out: list[bytes] = []
         self.out_bytes = 0
-        self.waiting: deque[Request] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.dirty = False
         # Nothing more is taken from it; the connection ends when what it was told is written.
         self.closing = False

@@ -10,11 +10,12 @@ from zktw.pipeline.auth import Authentication
 from zktw.pipeline.figures import LENGTH_BYTES, WATCH_FIGURES, Figures
 from zktw.pipeline.reads import Reads
 from zktw.pipeline.replies import reply_to
-from zktw.pipeline.request import Client, Request
+from zktw.pipeline.request import WRITES, Client, Request, Waiting
 from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
+from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError
-from zktw.tree.applied import Applied, Event, Prepared
+from zktw.tree.applied import Applied, Event
 from zktw.tree.database import Database
 from zktw.tree.watches import WatchManager
 from zktw.wire.client import (
@@ -32,21 +33,6 @@ from zktw.wire.txn import Txn, TxnHeader
 
 _unpack_header = REQUEST_HEADER.unpack_from
 _pack_header = REQUEST_HEADER.pack
-# Writes that a client may ask for.
-WRITES = frozenset(
-    {
-        OpCode.CREATE,
-        OpCode.CREATE2,
-        OpCode.CREATE_CONTAINER,
-        OpCode.CREATE_TTL,
-        OpCode.DELETE,
-        OpCode.SET_DATA,
-        OpCode.SET_ACL,
-        OpCode.MULTI,
-        OpCode.RECONFIG,
-        OpCode.CLOSE_SESSION,
-    }
-)
 
 
 class DataService:
@@ -70,6 +56,8 @@ class DataService:
         self.watches = WatchManager()
         self.auth = auth
         self.submit: Callable[[Request], None]
+        # Takes a setData that nothing speaks against; whether it did.
+        self.submit_set_data: Callable[[Client, Session, int, bytes], bool] | None = None
         self.clients: dict[int, Client] = {}
         self.dirty: list[Client] = []
         # Requests that wait for their turn, of all clients.
@@ -115,15 +103,17 @@ class DataService:
             session.owner = None
         # What it still waits for happens, but nobody is told.
         while client.waiting:
-            self._forget(client.waiting.popleft())
+            self.forget(client.waiting.popleft())
 
-    def _wait(self, client: Client, request: Request) -> None:
+    def wait(self, client: Client, request: Waiting) -> None:
+        """It is to be answered in its turn."""
         client.waiting.append(request)
         self.outstanding += 1
         if len(request.frame) > self._large_from:
             self.large_bytes += len(request.frame)
 
-    def _forget(self, request: Request) -> None:
+    def forget(self, request: Waiting) -> None:
+        """It has had its turn, or will have none."""
         self.outstanding -= 1
         if len(request.frame) > self._large_from:
             self.large_bytes -= len(request.frame)
@@ -136,7 +126,7 @@ class DataService:
     def _close(self, client: Client) -> None:
         client.closing = True
         while client.waiting:
-            self._forget(client.waiting.popleft())
+            self.forget(client.waiting.popleft())
         self._mark(client)
 
     def tell(self, client: Client, data: bytes) -> None:
@@ -226,6 +216,8 @@ class DataService:
                 self.tell(client, self._reads.answer(client, op, xid, frame))
                 client.note_answer(op, xid, self.database.last_zxid, self.now_ms, 0)
                 self.reads += 1
+        elif op == SET_DATA and self.submit_set_data is not None and self.submit_set_data(client, session, xid, frame):
+            return
         elif op in WRITES:
             self._queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
         elif op == OpCode.AUTH:
@@ -244,13 +236,13 @@ class DataService:
             if session is not None:
                 session.closing = True
         if request.client is not None:
-            self._wait(request.client, request)
+            self.wait(request.client, request)
         self.submit(request)
 
     def _queue_unknown(self, client: Client, session: Session, xid: int, op: int, frame: bytes) -> None:
         """An operation that does not exist is answered in its turn, and ends the connection."""
         if client.waiting:
-            self._wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+            self.wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
             return
         self.tell(client, encode_reply(xid, -1, ErrorCode.UNIMPLEMENTED))
         self._close(client)
@@ -277,16 +269,13 @@ class DataService:
         """A write that takes no place in the order, since nobody can read it: it is answered in its turn."""
         request.unreadable = True
         if request.client is not None and request.client.waiting[0] is request:
-            self._answer_reads(request.client)
+            self.answer_reads(request.client)
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def commit(self, header: TxnHeader, txn: Txn, request: Request | None, changes: Prepared | None = None) -> Applied:
-        """Apply the next transaction; watchers hear of it before anybody is answered.
-
-        changes: what was worked out when it was proposed, if it was here.
-        """
-        applied = self.database.apply(header, txn, changes)
+    def commit(self, header: TxnHeader, txn: Txn, request: Waiting | None) -> Applied:
+        """Apply the next transaction; watchers hear of it before anybody is answered."""
+        applied = self.database.apply(header, txn)
         events = self.database.tree.take_events()
         if events and not self.watches.is_empty:
             self._deliver(events, header.zxid)
@@ -317,7 +306,7 @@ class DataService:
             self.apart_bytes += size
             self._figures.count("watch_bytes", size)
 
-    def _end_session(self, session_id: int, request: Request | None) -> None:
+    def _end_session(self, session_id: int, request: Waiting | None) -> None:
         session = self.tracker.remove(session_id)
         owner = session.owner if session is not None else None
         if isinstance(owner, Client) and (request is None or request.client is not owner):
@@ -326,12 +315,12 @@ class DataService:
             owner.session = None
             self._close(owner)
 
-    def _answer(self, client: Client, request: Request, applied: Applied) -> None:
+    def _answer(self, client: Client, request: Waiting, applied: Applied) -> None:
         waiting = client.waiting
         if not waiting:
             return  # its connection has ended or is about to, or another has taken its session
         assert waiting[0] is request
-        self._forget(waiting.popleft())
+        self.forget(waiting.popleft())
         if client.session is None:
             return
         latency_ms = int(self.now_ms - request.since_ms)
@@ -346,16 +335,16 @@ class DataService:
             if request.op == OpCode.CLOSE_SESSION:
                 self._close(client)
         if waiting:
-            self._answer_reads(client)
+            self.answer_reads(client)
 
-    def _answer_reads(self, client: Client) -> None:
+    def answer_reads(self, client: Client) -> None:
         """Reads that waited for a write, up to the next write."""
         waiting = client.waiting
         while waiting and not client.closing:
             request = waiting[0]
             if request.op in WRITES and not request.unreadable:
                 return
-            self._forget(waiting.popleft())
+            self.forget(waiting.popleft())
             if request.unreadable:
                 self.tell(client, encode_reply(request.cxid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR))
             elif request.op in self._read_ops:

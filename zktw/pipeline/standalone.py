@@ -5,20 +5,47 @@ from collections.abc import Callable
 
 from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.proposal import Proposal
-from zktw.pipeline.request import Request
+from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
+from zktw.pipeline.sessions import Session
+from zktw.pipeline.setdata import (
+    REPLY_BYTES,
+    REPLY_FRAME_BYTES,
+    SET_DATA,
+    SetData,
+    encode,
+    locate,
+    pack_reply,
+    work_out,
+)
+from zktw.tree.database import DIGEST_EVERY
+from zktw.tree.node import STAT_BYTES
+from zktw.wire.txn import decode_txn
+
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+_LENGTH_MAX = 2**31 - 1
 
 
 class Standalone:
     """Gives zxids. persist(zxid, payload) is told what must be on disk; on_persisted says how far it is."""
 
-    def __init__(self, service: DataService, prep: PrepRequestProcessor, persist: Callable[[int, bytes], None]) -> None:
+    def __init__(
+        self,
+        service: DataService,
+        prep: PrepRequestProcessor,
+        persist: Callable[[int, bytes], None],
+        *,
+        digest_enabled: bool = True,
+    ) -> None:
         self._service = service
         self._prep = prep
         self._persist = persist
+        self._digest_enabled = digest_enabled
         self._last_zxid = service.database.last_zxid
-        self._in_flight: deque[tuple[Request, Proposal]] = deque()
+        self._in_flight: deque[SetData | tuple[Request, Proposal]] = deque()
         service.submit = self.submit
+        if digest_enabled:
+            service.submit_set_data = self.submit_set_data
 
     @property
     def in_flight(self) -> int:
@@ -35,10 +62,90 @@ class Standalone:
         self._in_flight.append((request, proposal))
         self._persist(self._last_zxid, proposal.payload)
 
+    def submit_set_data(self, client: Client, session: Session, xid: int, frame: bytes) -> bool:
+        """A setData takes its place, if nothing speaks against it; False: it is to go the long way."""
+        located = locate(frame)
+        outlook, service = self._prep.outlook, self._service
+        tree = service.database.tree
+        if located is None or tree.quotas.paths:
+            return False
+        path = located[3]
+        records = outlook.records
+        old = records[path] if path in records else tree.nodes.get(path)
+        if old is None:
+            return False
+        asked = SetData()
+        asked.session_id, asked.cxid, asked.frame = session.id, xid, frame
+        zxid = asked.zxid = self._last_zxid + 1
+        time = service.wall_ms
+        if not work_out(asked, old, located, time):
+            return False
+        self._last_zxid = zxid
+        outlook.hold_data(path, asked.new, asked.change)
+        asked.client, asked.op, asked.unreadable, asked.since_ms = client, SET_DATA, False, service.now_ms
+        payload = asked.payload = encode(asked, located[1], time, outlook.digest)
+        service.wait(client, asked)
+        self._in_flight.append(asked)
+        self._persist(zxid, payload)
+        return True
+
     def on_persisted(self, zxid: int) -> None:
         """All up to zxid is on disk: it happens."""
         in_flight, commit = self._in_flight, self._service.commit
-        while in_flight and in_flight[0][1].header.zxid <= zxid:
-            request, proposal = in_flight.popleft()
-            commit(proposal.header, proposal.txn, request, proposal.changes)
+        while in_flight:
+            first = in_flight[0]
+            if isinstance(first, SetData):
+                if first.zxid > zxid:
+                    break
+                self._apply_run(zxid)
+                continue
+            request, proposal = first
+            if proposal.header.zxid > zxid:
+                break
+            in_flight.popleft()
+            commit(proposal.header, proposal.txn, request)
         self._prep.outlook.on_applied(zxid)
+
+    def _apply_run(self, zxid: int) -> None:
+        """One setData after the other, until something else comes."""
+        in_flight, service = self._in_flight, self._service
+        database, records = service.database, self._prep.outlook.records
+        tree, latencies, dirty, now_ms = database.tree, service.write_latencies, service.dirty, service.now_ms
+        nodes = tree.nodes
+        while in_flight:
+            asked = in_flight[0]
+            if not isinstance(asked, SetData) or asked.zxid > zxid:
+                return
+            in_flight.popleft()
+            path, old, new = asked.path, asked.old, asked.new
+            if records.get(path) is new:
+                del records[path]
+            if nodes.get(path) is not old or not service.watches.is_empty or tree.quotas.paths:
+                self._apply_long(asked)
+                continue
+            nodes[path] = new
+            tree.digest = tree.digest + asked.change & _MASK
+            tree.data_bytes += len(new) - len(old)
+            database.last_zxid = applied = asked.zxid
+            if not applied % DIGEST_EVERY:
+                database.digests.append((applied, tree.digest))
+            client = asked.client
+            waiting = client.waiting
+            if not waiting:
+                continue  # its connection has ended or is about to, or another has taken its session
+            service.forget(waiting.popleft())
+            latency_ms = int(now_ms - asked.since_ms)
+            latencies[latency_ms] = latencies.get(latency_ms, 0) + 1
+            client.note_answer(SET_DATA, asked.cxid, applied, now_ms, latency_ms)
+            client.out.append(pack_reply(REPLY_BYTES, asked.cxid, applied, 0, new[-STAT_BYTES:]))
+            client.out_bytes += REPLY_FRAME_BYTES
+            if not client.dirty:
+                client.dirty = True
+                dirty.append(client)
+            if waiting and waiting[0].op != SET_DATA:
+                service.answer_reads(client)
+
+    def _apply_long(self, asked: SetData) -> None:
+        """As any other transaction: something has come between, or somebody wants to hear of it."""
+        header, txn, _ = decode_txn(asked.payload, _LENGTH_MAX)
+        self._service.commit(header, txn, asked)

@@ -88,27 +88,36 @@ class Journal:
             self._batch = self._queue[0]
         self._writing = True
         self._under_way += 1
-        writing = self._worker.run(self._write, rolls, entries).addCallbacks(self._written, self._not_written)
+        try:
+            # Here and not in the thread, which would only take turns with the reactor at it.
+            data = self._log.encode(entries)
+        except StorageError:
+            self._not_written(Failure())
+            return
+        first, last = (entries[0][0], entries[-1][0]) if entries else (-1, -1)
+        writing = self._worker.run(self._write, rolls, first, data).addCallbacks(
+            lambda took_ms: self._written(last, len(entries), len(data), took_ms), self._not_written
+        )
         # What is told that its entries are durable has failed: nothing that follows can be relied on either.
         writing.addErrback(self._broken)
 
-    def _write(self, rolls: bool, entries: Entries) -> tuple[int, int, int, float]:
+    def _write(self, rolls: bool, zxid: int, data: bytes) -> float:
         """In the thread."""
         begin_ms = self._now_ms()
         if rolls:
             self._log.roll()
-        size = self._log.append(entries)
-        return (entries[-1][0] if entries else -1), len(entries), size, self._now_ms() - begin_ms
+        self._log.write(zxid, data)
+        return self._now_ms() - begin_ms
 
-    def _written(self, written: tuple[int, int, int, float]) -> None:
-        zxid, count, size, took_ms = written
+    def _written(self, zxid: int, count: int, size: int, took_ms: float) -> None:
         self._writing = False
         # The next batch first: it is then under way while the reactor sees to this one.
         self.flush()
         try:
             if count and not self._failed:
-                self.on_synced(took_ms, count, size)
+                # Whoever waits for it first, figures afterwards.
                 self.on_persisted(zxid)
+                self.on_synced(took_ms, count, size)
         finally:
             self._ended()
 

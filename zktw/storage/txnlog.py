@@ -46,19 +46,32 @@ class TxnLog:
 
     def append(self, entries: Iterable[tuple[int, bytes]]) -> int:
         """Write (zxid, payload) entries, in this order and as one write; returns the bytes written."""
+        entries = list(entries)
         if self._failed:
             raise StorageError(self._failed)
-        entries = list(entries)
+        try:
+            data = self.encode(entries)
+        except StorageError as error:
+            self._failed = str(error)
+            raise
+        return self.write(entries[0][0] if entries else 0, data)
+
+    def encode(self, entries: list[tuple[int, bytes]]) -> bytes:
+        """The bytes of these entries. May be called by another thread: it touches nothing that changes."""
         for zxid, payload in entries:
             # Never write what the next start would take for damage.
             if len(payload) > self._entry_bytes_max:
-                self._failed = f"{self._datadir.logs}: transaction {format_zxid(zxid)} has {len(payload)} bytes"
-                raise StorageError(self._failed)
-        data = b"".join([encode_entry(payload) for _, payload in entries])
+                raise StorageError(f"{self._datadir.logs}: transaction {format_zxid(zxid)} has {len(payload)} bytes")
+        return b"".join([encode_entry(payload) for _, payload in entries])
+
+    def write(self, zxid: int, data: bytes) -> int:
+        """Write what encode() gave, as one write; zxid is that of its first entry. Returns the bytes written."""
+        if self._failed:
+            raise StorageError(self._failed)
         if not data:
             return 0
         try:
-            file = self._file or self._begin(entries[0][0])
+            file = self._file or self._begin(zxid)
             self._make_room(file, self._end + len(data))
             file.write(self._end, data)
         except OSError as error:

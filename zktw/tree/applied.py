@@ -7,8 +7,6 @@ from zktw.wire.records import Acls
 
 # Type, path, and the list that says who may read of it.
 Event = tuple[EventType, str, Acls]
-# Of a setData: the record before it, the one after it, and what that adds to the digest.
-Prepared = tuple[bytes, bytes, int]
 
 
 @dataclass(slots=True)

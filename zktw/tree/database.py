@@ -4,11 +4,11 @@ from collections import deque
 
 from zktw.terms.errors import WireError
 from zktw.terms.limits import DIGESTS_MAX, JUTE_MAXBUFFER
-from zktw.tree.applied import Applied, Prepared
+from zktw.tree.applied import Applied
 from zktw.tree.datatree import DataTree
 from zktw.tree.image import Image, ImageParser
 from zktw.tree.owner import OwnerRules
-from zktw.tree.paths import ROOT, SYSTEM, parent_of
+from zktw.tree.paths import ROOT, SYSTEM
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, Txn, TxnHeader, decode_txn
 
 DIGEST_EVERY = 128
@@ -38,7 +38,7 @@ class Database:
         # A fuzzy snapshot's digest holds only once replay has come so far; until then there is nothing to compare.
         self.fuzzy_until = 0
 
-    def apply(self, header: TxnHeader, txn: Txn, prepared: Prepared | None = None) -> Applied:
+    def apply(self, header: TxnHeader, txn: Txn) -> Applied:
         """Let the next transaction happen. Sessions change before the zxid says so (bug 3144)."""
         match txn:
             case CreateSessionTxn(timeout_ms):
@@ -49,7 +49,7 @@ class Database:
                 self.tree.remove_ephemerals(header, paths)
                 applied = Applied(header.type)
             case _:
-                applied = self.tree.apply(header, header.type, txn, prepared)
+                applied = self.tree.apply(header, header.type, txn)
         if header.zxid > self.last_zxid:
             self.last_zxid = header.zxid
         if not header.zxid % DIGEST_EVERY and self._digest_enabled:
@@ -111,12 +111,12 @@ class Database:
         )
 
     def _insert(self, path: str, record: bytes) -> None:
-        tree = self.tree
-        if path in tree.nodes:
+        nodes = self.tree.nodes
+        if path in nodes:
             raise WireError(f"the node {path[:80]!r} twice")
-        if path != ROOT and parent_of(path) not in tree.nodes:
+        if path != ROOT and (path[: path.rfind("/")] or ROOT) not in nodes:
             raise WireError(f"the node {path[:80]!r} before its parent")
-        tree.insert(path, record)
+        self.tree.insert(path, record)
 
     def settle(self, zxid: int) -> None:
         """The parser is at its end: the database holds what was so at zxid, or a little later (fuzzy)."""

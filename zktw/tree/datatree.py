@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from zktw.terms.codes import ErrorCode, EventType, OpCode
 from zktw.tree import change
 from zktw.tree.acl import AclTable
-from zktw.tree.applied import Applied, Event, Prepared
+from zktw.tree.applied import Applied, Event
 from zktw.tree.change import Change
 from zktw.tree.node import (
-    FRONT_BYTES,
+    DATA_START,
     OPEN_ACL_ID,
     STAT_BYTES,
     NodeFields,
@@ -23,7 +23,7 @@ from zktw.tree.node import (
 from zktw.tree.owner import NodeKind, OwnerRules
 from zktw.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, SYSTEM_PREFIX, child_of, name_of, parent_of
 from zktw.tree.quota import LIMITS, QuotaIndex, StatsTrack, limits_path, quota_node, stats_path
-from zktw.wire.records import OPEN_ACL, READ_ACL, Acls
+from zktw.wire.records import READ_ACL, Acls
 from zktw.wire.txn import (
     CREATES,
     DELETES,
@@ -40,8 +40,11 @@ from zktw.wire.txn import (
 
 _OK = ErrorCode.OK
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
-# The number of the open list as a record begins with it.
+# The number of the open list and the owner that is none, as records have them.
 _OPEN = b"\xff" * 8
+_NOBODY = bytes(8)
+# Bytes of a record that are not data.
+_OVERHEAD_BYTES = DATA_START + STAT_BYTES
 _CREATED, _DELETED = EventType.NODE_CREATED, EventType.NODE_DELETED
 _DATA, _CHILDREN = EventType.NODE_DATA_CHANGED, EventType.NODE_CHILDREN_CHANGED
 
@@ -116,22 +119,27 @@ class DataTree:
 
     def insert(self, path: str, record: bytes) -> None:
         """A node of a snapshot, or of the fresh tree. Its parent is there; a parent's count is what the record says."""
+        # Called a million times at a start: each step is asked for first.
         self.nodes[path] = record
         if path != ROOT:
-            self.children.setdefault(parent_of(path), {})[name_of(path)] = None
-        self._note_owner(path, record)
-        self.acls.use(acl_of(record))
-        self.data_bytes += len(path) + len(record) - FRONT_BYTES - 4 - STAT_BYTES
-        if self.digest_enabled:
-            self.digest = self.digest + self._digest_of(path, record) & _MASK
-        quota = quota_node(path)
-        if quota is not None and quota[1] == LIMITS:
-            self.quotas.paths[quota[0]] = None
-
-    def _digest_of(self, path: str, record: bytes) -> int:
+            slash = path.rindex("/")
+            parent, name = path[:slash] or ROOT, path[slash + 1 :]
+            names = self.children.get(parent)
+            if names is None:
+                self.children[parent] = {name: None}
+            else:
+                names[name] = None
+        if record[8:16] != _NOBODY:
+            self._note_owner(path, record)
+        if record[:8] != _OPEN:
+            self.acls.use(acl_of(record))
+        self.data_bytes += len(path) + len(record) - _OVERHEAD_BYTES
         if path.startswith(SYSTEM_PREFIX):
-            return 0
-        return digest_of(b"" if path == ROOT else path.encode("utf-8"), record)
+            quota = quota_node(path)
+            if quota is not None and quota[1] == LIMITS:
+                self.quotas.paths[quota[0]] = None
+        elif self.digest_enabled:
+            self.digest = self.digest + digest_of(b"" if path == ROOT else path.encode("utf-8"), record) & _MASK
 
     def _note_owner(self, path: str, record: bytes) -> None:
         owner = owner_of(record)
@@ -185,7 +193,7 @@ class DataTree:
         names[name_of(path)] = None
         self._note_owner(path, record)
         self.acls.use(acl_of(record))
-        self.data_bytes += len(path) - FRONT_BYTES - 4 - STAT_BYTES
+        self.data_bytes += len(path) - _OVERHEAD_BYTES
 
     def _remove(self, path: str, record: bytes) -> None:
         del self.nodes[path]
@@ -198,16 +206,14 @@ class DataTree:
         self.children.pop(path, None)
         self._forget_owner(path, record)
         self.acls.leave(acl_of(record))
-        self.data_bytes -= len(path) - FRONT_BYTES - 4 - STAT_BYTES
+        self.data_bytes -= len(path) - _OVERHEAD_BYTES
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def apply(self, header: TxnHeader, type_: int, txn: Txn, prepared: Prepared | None = None) -> Applied:
+    def apply(self, header: TxnHeader, type_: int, txn: Txn) -> Applied:
         """Let a transaction happen (of sessions only their nodes are known here). Errors are normal in replay."""
         match txn:
-            case SetDataTxn(path):
-                if prepared is not None and self.nodes.get(path) is prepared[0]:
-                    return self._set_prepared(type_, path, prepared)
+            case SetDataTxn():
                 return self._set_data(header, type_, txn)
             case CreateTxn() if type_ in CREATES:
                 return self._create(header, type_, txn)
@@ -270,18 +276,6 @@ class DataTree:
             self._count_quota(txn.path, 0, len(new) - len(old))
         self._events.append((_DATA, txn.path, self.acls_of(new)))
         return Applied(type_, _OK, txn.path, new)
-
-    def _set_prepared(self, type_: int, path: str, prepared: Prepared) -> Applied:
-        """A setData that was worked out when it was proposed, from the very record that is there."""
-        old, new, digest_change = prepared
-        self.nodes[path] = new
-        self.digest = self.digest + digest_change & _MASK
-        grown = len(new) - len(old)
-        self.data_bytes += grown
-        if self.quotas.paths:
-            self._count_quota(path, 0, grown)
-        self._events.append((_DATA, path, OPEN_ACL if new[:8] == _OPEN else self.acls_of(new)))
-        return Applied(type_, _OK, path, new)
 
     def _multi(self, header: TxnHeader, txns: list[tuple[int, Txn]]) -> Applied:
         whole = Applied(OpCode.MULTI)

@@ -183,14 +183,29 @@ class ImageParser:
             if not -1 <= size <= length_max:
                 raise WireError(f"the data of node {path[:_SHOWN_CHARS]!r} has {size} bytes (at most {length_max})")
             behind = at + 4 + max(size, 0)
-            if end - behind < 8 + _PERSISTED_BYTES:
+            after = behind + 8 + _PERSISTED_BYTES
+            if end < after:
                 break
             if not path:
                 path, self._rooted = ROOT, True
             elif not self._rooted or path[0] != "/":
                 raise WireError(f"a tree with {path[:_SHOWN_CHARS]!r} where its root was expected")
-            on_node(path, self._record(data, at, behind))
-            offset = behind + 8 + _PERSISTED_BYTES
+            stat = data[behind + 8 : after]
+            if stat[36:40] != _NO_CHILDREN or stat[44:52] != _NOBODY or size < 0:
+                on_node(path, self._record(data, at, behind))
+            else:
+                # A node that never had children and belongs to nobody: nearly all do. Its Stat is what it will be.
+                on_node(
+                    path,
+                    data[behind : behind + 8]
+                    + _PLAIN_OWNER_CVERSION
+                    + data[at:behind]
+                    + stat[:52]
+                    + data[at : at + 4]
+                    + _NO_CHILDREN
+                    + stat[52:],
+                )
+            offset = after
         return offset
 
     def _record(self, data: bytes, at: int, behind: int) -> bytes:
@@ -226,6 +241,7 @@ class ImageParser:
 
 _NOBODY = bytes(8)
 _NO_CHILDREN = bytes(4)
+_PLAIN_OWNER_CVERSION = bytes(12)
 assert DATA_START == FRONT_BYTES + 4
 assert STAT.size == STAT_BYTES
 assert _FRONT.size == FRONT_BYTES
