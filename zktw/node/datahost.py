@@ -187,8 +187,10 @@ class DataHost:
     def _note_latencies(self) -> None:
         service, stats = self.service, self._stats
         if service.reads:
-            service.read_latencies[0] = service.read_latencies.get(0, 0) + service.reads
+            stats.note_latency(0, service.reads, write=False)
             service.reads = 0
+        if not service.read_latencies and not service.write_latencies:
+            return
         for latencies, write in ((service.read_latencies, False), (service.write_latencies, True)):
             for latency_ms, count in latencies.items():
                 stats.note_latency(latency_ms, count, write=write)
