@@ -72,6 +72,7 @@ class DataCheckers:
         self._cnxns: dict[int, CnxnCheckers] = {}
         self._asked: dict[tuple[int, int], Asked] = {}
         self._sessions: dict[int, _Session] = {}
+        self._begun: dict[int, None] = {}
         self._sequences: dict[tuple[str, int], set[str]] = {}
         world.network.tap = self._on_bytes
         world.network.arrivals = self._on_arrival
@@ -101,7 +102,9 @@ class DataCheckers:
         cnxn = self._cnxns.get(pipe.number)
         if from_client and cnxn is not None:
             cnxn.arrived_s = self._world.schedule.now
-            session = self._sessions.get(cnxn.session_id)
+            # A client that comes back speaks for its session before it is welcome.
+            wanted = cnxn.asked.session_id if cnxn.asked is not None else 0
+            session = self._sessions.get(cnxn.session_id or wanted)
             if session is not None:
                 session.heard(cnxn.arrived_s)
 
@@ -162,8 +165,9 @@ class DataCheckers:
         told = f"0x{header.zxid:x} {txn}"
         match txn:
             case CreateSessionTxn():
-                if header.client_id in self.model.sessions:
-                    self.fail(f"session: {told} begins a session that is there")
+                if header.client_id in self._begun:
+                    self.fail(f"session: {told} gives 0x{header.client_id:x} for the second time")
+                self._begun[header.client_id] = None
             case CloseSessionTxn(paths):
                 owned = self.model.ephemerals(header.client_id)
                 if paths is not None and set(paths) != owned:

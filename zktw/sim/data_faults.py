@@ -119,7 +119,8 @@ class DataFaultPlan:
 
     def _pause(self) -> None:
         self._world.pause(SID)
-        self._later(0.05, 4.0, self._world.resume, SID)
+        # Now and then for longer than any session lasts, while clients knock and knock.
+        self._later(0.05, self._random.choice((0.3, 3.0, 9.0)), self._world.resume, SID)
 
     def _purge(self) -> None:
         node = self._world.node
