@@ -57,7 +57,7 @@ LINES = (
 )
 # Reapers that don't run while two servers are compared.
 PROPERTIES = {"znode.container.checkIntervalMs": "900000000"}
-GIVE_UP_S = 20.0
+GIVE_UP_S = 10.0
 SHOWN_CHARS = 1500
 # The fields of a stat as View.stat() gives them.
 COMPARED = (
