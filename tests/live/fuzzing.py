@@ -29,7 +29,7 @@ ROOT = "/fuzz"
 SUPER, SUPER_DIGEST = b"super:test", "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 # What an Apache server must not be sent: 3.8.0 never answers a lone check; the others do harm or are executed.
 NOT_FOR_APACHE = {CHECK, 20, TTL, -10}
-RSS_GROWTH_MAX_KB = 400_000
+RSS_GROWTH_MAX_KB = 250_000
 
 # The fields of each request: s path or name, d data, a list of rights, i int, l long, b flag, v list of paths.
 GRAMMAR = {
@@ -269,10 +269,14 @@ class Target:
         self.log_read = 0
 
     def rss(self) -> int:
-        """Resident kB."""
+        """Resident kB, the most since the last call."""
         assert self.node.process is not None
-        with open(f"/proc/{self.node.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        pid = self.node.process.pid
+        with open(f"/proc/{pid}/status") as status:
+            most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        with open(f"/proc/{pid}/clear_refs", "w") as clear:
+            clear.write("5")
+        return most
 
     def check(self) -> str:
         """What is wrong with the server; "" if nothing."""
@@ -299,7 +303,6 @@ class Target:
         rss = self.rss()
         self.rss_most = max(self.rss_most, rss)
         if rss > self.rss_start + RSS_GROWTH_MAX_KB:
-            self.rss_start = rss
             return f"resident memory grew to {rss} kB"
         return self.trouble_in_log()
 
@@ -627,7 +630,32 @@ def holders(target: Target, rng: random.Random, findings: Findings) -> None:
     again.close()
 
 
-OTHERS: tuple[Callable[[Target, random.Random, Findings], None], ...] = (strangers, never_reads, drips, bounds, holders)
+def greedy(target: Target, rng: random.Random, findings: Findings) -> None:
+    """A little that asks for very much: large reads behind a write, in one multiRead, all watches of a long list."""
+    write = framed(SETDATA, text(ROOT) + buf(b"x") + i32(-1))
+    behind = write + framed(GETDATA, text("/large") + b"\0") * 2000
+    part = i32(GETDATA) + b"\0" + i32(-1) + text("/large") + b"\0"
+    # Apache's server runs out of memory by this one.
+    at_once = framed(MULTIREAD, part * 2000 + MULTI_END) if target.node.kind == "zktw" else b""
+    many = framed(MULTI, (i32(SETDATA) + b"\0" + i32(-1) + text(ROOT) + buf(b"") + i32(-1)) * 2000 + MULTI_END)
+    events = framed(101, i64(0) + i32(0) * 2 + i32(100_000) + text("/") * 100_000)
+    for data in (behind, at_once, many, events):
+        findings.tried["greedy"] += 1
+        link = session(target.node.client_port)
+        pour(link, data, 0.2)
+        if trouble := target.check():
+            findings.add(f"while a client asks for much ({data[:60].hex()}): {trouble}")
+        link.close()
+
+
+OTHERS: tuple[Callable[[Target, random.Random, Findings], None], ...] = (
+    strangers,
+    never_reads,
+    drips,
+    bounds,
+    holders,
+    greedy,
+)
 
 
 # ---------------------------------------------------------------------------------------------------- campaigns
