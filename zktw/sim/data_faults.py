@@ -91,7 +91,7 @@ class DataFaultPlan:
             return False
         power = random.random() < 0.7
         if random.random() < 0.4:
-            world.crash_at(SID, random.randint(1, 30), power=power)
+            self._crash_at_kind("", "", random.randint(0, 30), power)
         else:
             self._crash_at_kind(random.choice(OPERATIONS), random.choice(FILES), random.randint(0, 3), power)
         self._later(1.0, 4.0, world.start, SID)
@@ -103,7 +103,7 @@ class DataFaultPlan:
 
         def before(name: str, path: str) -> None:
             nonlocal left
-            if name != operation or file not in path:
+            if operation not in (name, "") or file not in path:
                 return
             left -= 1
             if left < 0:

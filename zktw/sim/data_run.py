@@ -21,11 +21,11 @@ class DataShape:
     clients: int = 3
     own_log: bool = False
     lines: tuple[str, ...] = ("snapCount=60",)
-    chaos_ms: float = 12_000
+    chaos_ms: float = 15_000
     faults: DataFaults = field(default_factory=DataFaults)
 
 
-def data_shape_of(seed: int, chaos_ms: float = 12_000, faults: DataFaults | None = None) -> DataShape:
+def data_shape_of(seed: int, chaos_ms: float = 15_000, faults: DataFaults | None = None) -> DataShape:
     """A shape for each seed, so that a range of seeds covers them all."""
     lines = [f"snapCount={(20, 60, 200)[seed % 3]}"]
     compression = ("", "", "gz", "snappy")[seed // 3 % 4]
@@ -54,6 +54,14 @@ class DataOutcome:
     fingerprint: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     story: list[str] = field(default_factory=list)
+
+    def add(self, other: "DataOutcome") -> None:
+        """Sum up; of the way back the longest."""
+        for name in ("simulated_ms", "txns", "replies", "events", "restarts", "clean_stops"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.healed_ms = max(self.healed_ms, other.healed_ms)
+        for kind, count in other.faults.items():
+            self.faults[kind] = self.faults.get(kind, 0) + count
 
 
 def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> DataOutcome:

@@ -1,12 +1,14 @@
-"""zktw sim: elections of whole ensembles in one process, under seeds. One seed tells its story; a range is checked."""
+"""zktw sim: ensembles, or a server alone with its clients, in one process under seeds; a range of seeds is checked."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import Pool
-from typing import Any
+from typing import Any, TypeVar
 
 from zktw.node.clock import wall_ms
+from zktw.sim.data_faults import DataFaults
+from zktw.sim.data_run import DataOutcome, DataShape, data_shape_of, run_data_seed
 from zktw.sim.faults import Faults
 from zktw.sim.run import Outcome, Shape, run_seed, shape_of
 
@@ -14,7 +16,11 @@ EXPLANATION = """\
 zktw sim --seed 7                     the story of one run
 zktw sim --seed 7 --servers 5 --observers 1 --seconds 60
 zktw sim --seeds 1..10000 --jobs 2    many runs of 3 to 7 servers; stories of failing ones only
+zktw sim --standalone --seeds 1..2000 many runs of one server, its clients and its disk
 """
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 # A day: the story of a run is kept in memory.
 SECONDS_MAX = 86_400
@@ -24,20 +30,24 @@ def add_parser(commands: Any) -> None:
     """The subcommand's options."""
     parser = commands.add_parser(
         "sim",
-        help="simulate ensembles and their elections under seeded faults",
+        help="simulate ensembles and their elections, or a server alone and its clients, under seeded faults",
         epilog=EXPLANATION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="run this seed and tell its story (default 1)")
     which.add_argument("--seeds", type=_range, metavar="A..B", help="run the seeds A to B and sum up")
+    parser.add_argument(
+        "--standalone", action="store_true", help="one server outside of an ensemble, which has clients"
+    )
+    parser.add_argument("--clients", type=_at_least(1), help="clients of it (default: by the seed, 2 to 4)")
     parser.add_argument("--servers", type=_at_least(2), help="voting servers (default: by the seed, 3 to 7)")
     parser.add_argument("--observers", type=_at_least(0), help="observers (default: by the seed, 0 to 2)")
     parser.add_argument("--hierarchical", action="store_true", help="quorums by groups of three")
     parser.add_argument("--seconds", type=_seconds, default=15.0, help="simulated seconds of faults (default 15)")
     parser.add_argument("--calm", action="store_true", help="no faults at all")
     parser.add_argument("--jobs", type=_at_least(1), default=1, help="processes for a range of seeds (default 1)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def _range(text: str) -> range:
@@ -68,6 +78,13 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """The subcommand itself."""
+    alone = bool(options.standalone)
+    if alone and (options.servers is not None or options.observers is not None or options.hierarchical):
+        options.refuse("argument --standalone: there are no other servers then")
+    if not alone and options.clients is not None:
+        options.refuse("argument --clients: only a server alone has any (--standalone)")
+    if alone:
+        return _run_standalone(options)
     if options.seeds is None:
         seed = 1 if options.seed is None else options.seed
         outcome = run_seed(seed, _shape(options, seed), with_story=True)
@@ -111,7 +128,8 @@ def _run_range(options: argparse.Namespace) -> int:
     total = Outcome(0)
     failed = 0
     slowest_ms = 0.0
-    for outcome in _outcomes(options):
+    work = [(seed, _shape(options, seed)) for seed in options.seeds]
+    for outcome in _in_processes(options.jobs, _run_one, work):
         total.simulated_ms += outcome.simulated_ms
         total.elections += outcome.elections
         total.epochs += outcome.epochs
@@ -132,17 +150,71 @@ def _run_range(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
-    work = [(seed, _shape(options, seed)) for seed in options.seeds]
-    if options.jobs <= 1:
-        yield from (run_seed(seed, shape) for seed, shape in work)
+def _run_one(work: tuple[int, Shape]) -> Outcome:
+    return run_seed(*work)
+
+
+def _in_processes(jobs: int, function: Callable[[W], R], work: Sequence[W]) -> Iterator[R]:
+    """The results in the order of the work."""
+    if jobs <= 1:
+        yield from map(function, work)
         return
-    with Pool(options.jobs) as pool:
-        yield from pool.imap(_run_one, work, chunksize=20)
+    with Pool(jobs) as pool:
+        yield from pool.imap(function, work, chunksize=20)
         # They end by themselves: the signal that would end them is deaf where a program has made it its own.
         pool.close()
         pool.join()
 
 
-def _run_one(work: tuple[int, Shape]) -> Outcome:
-    return run_seed(*work)
+# -- a server alone ----------------------------------------------------------------------------------------------------
+
+
+def _data_shape(options: argparse.Namespace, seed: int) -> DataShape:
+    shape = data_shape_of(seed, options.seconds * 1000)
+    return replace(
+        shape,
+        clients=options.clients or shape.clients,
+        faults=DataFaults.none() if options.calm else shape.faults,
+    )
+
+
+def _data_verdict(outcome: DataOutcome, options: argparse.Namespace) -> str:
+    if not outcome.violation:
+        return (
+            f"seed {outcome.seed}: all invariants held; {outcome.txns} transactions, {outcome.replies} replies,"
+            f" {outcome.events} events, {outcome.restarts} starts; trace {outcome.fingerprint:08x}"
+        )
+    words = f"--standalone --seed {outcome.seed} --clients {_data_shape(options, outcome.seed).clients}"
+    replay = f"zktw sim {words} --seconds {options.seconds:g}" + (" --calm" if options.calm else "")
+    return f"seed {outcome.seed}: {outcome.violation}\nreplay: {replay}"
+
+
+def _run_standalone(options: argparse.Namespace) -> int:
+    if options.seeds is None:
+        seed = 1 if options.seed is None else options.seed
+        outcome = run_data_seed(seed, _data_shape(options, seed), with_story=True)
+        print("\n".join(outcome.story))
+        print(_data_verdict(outcome, options))
+        return 1 if outcome.violation else 0
+    began_ms = wall_ms()
+    total = DataOutcome(0)
+    failed = 0
+    work = [(seed, _data_shape(options, seed)) for seed in options.seeds]
+    for outcome in _in_processes(options.jobs, _run_one_alone, work):
+        total.add(outcome)
+        if outcome.violation:
+            failed += 1
+            print("\n".join(outcome.story[-60:]))
+            print(_data_verdict(outcome, options), flush=True)
+    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
+    print(f"seeds: {len(options.seeds)}, failed: {failed}")
+    print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
+    print(f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}")
+    print(f"starts: {total.restarts}, orderly stops: {total.clean_stops}")
+    print(f"faults: {faults or 'none'}")
+    print(f"longest way back to all clients served after healing: {total.healed_ms:.0f} ms")
+    return 1 if failed else 0
+
+
+def _run_one_alone(work: tuple[int, DataShape]) -> DataOutcome:
+    return run_data_seed(*work)
