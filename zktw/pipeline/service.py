@@ -312,6 +312,7 @@ class DataService:
         if isinstance(owner, Client) and (request is None or request.client is not owner):
             # It has expired: its connection ends without a word.
             owner.out.clear()
+            owner.out_bytes = 0
             owner.session = None
             self._close(owner)
 

@@ -250,6 +250,8 @@ class DataTree:
     def _delete(self, header: TxnHeader, type_: int, txn: DeleteTxn) -> Applied:
         record = self.nodes.get(txn.path)
         acls = self.acls_of(record) if record is not None else ()
+        if txn.path in self.children:
+            self._clear_below(txn.path)
         if record is not None:
             self._count_quota(txn.path, -1, -len(data_of(record) or b""))
         err, changes = change.delete(self, header, txn)
@@ -263,6 +265,11 @@ class DataTree:
             if parent is not None:
                 self._events.append((_CHILDREN, parent_of(txn.path), self.acls_of(parent)))
         return Applied(type_, err, txn.path)
+
+    def _clear_below(self, path: str) -> None:
+        """A fuzzy snapshot may show children that came after this deletion: replay brings them again."""
+        for child in reversed(list(self.descendants(path))):
+            self._carry_out([(child, self.nodes[child], None)])
 
     def _set_data(self, header: TxnHeader, type_: int, txn: SetDataTxn) -> Applied:
         err, changes = change.set_data(self, header, txn)

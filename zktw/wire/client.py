@@ -84,7 +84,7 @@ class NullListError(WireError):
 
 
 class WrongKindError(WireError):
-    """A multiRead with something that is no read."""
+    """A multiRead of what are no reads."""
 
 
 class PathVersion(NamedTuple):
@@ -173,7 +173,8 @@ def read_set_acl(reader: Reader) -> SetAclRequest:
 MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
 _CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
 _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
-_FLAGS_MAX = max(CreateMode)
+# Those with a time to live are createTTL's.
+_FLAGS_MAX = CreateMode.CONTAINER
 
 
 def read_multi(reader: Reader) -> list[MultiOp]:
@@ -202,21 +203,36 @@ def read_multi(reader: Reader) -> list[MultiOp]:
 
 
 def read_multi_read(reader: Reader) -> list[tuple[int, str]]:
-    """Body of multiRead: (OpCode, path) up to its end; watch flags count for nothing."""
+    """Body of multiRead: (OpCode, path) up to its end; watch flags count for nothing.
+
+    Reads and writes together are unreadable; writes alone are readable, and of the wrong kind.
+    """
     ops: list[tuple[int, str]] = []
+    wrong = False
     while True:
         type_, done, _ = reader.i32(), reader.flag(), reader.i32()
         if done:
-            return ops
-        if type_ in _MULTI_WRITES:
-            raise WrongKindError(f"an operation of type {type_} in a multiRead")
-        if type_ not in (OpCode.GET_DATA, OpCode.GET_CHILDREN):
+            break
+        path: str | None
+        if type_ in _CREATES:
+            path = read_create(reader, type_).path
+        elif type_ == OpCode.SET_DATA:
+            path = read_set_data(reader).path
+        elif type_ in _MULTI_WRITES:
+            path = read_path_version(reader).path
+        elif type_ in (OpCode.GET_DATA, OpCode.GET_CHILDREN):
+            path = reader.string()
+            reader.flag()
+        else:
             raise WireError(f"an operation of type {type_} in a multiRead")
-        path = reader.string()
-        if path is None:
-            raise WrongKindError("a null path")
-        ops.append((type_, path))
-        reader.flag()
+        wrong = wrong or path is None or type_ in _MULTI_WRITES
+        ops.append((type_, path or ""))
+    writes = sum(type_ in _MULTI_WRITES for type_, _ in ops)
+    if 0 < writes < len(ops):
+        raise WireError("reads and writes in one multiRead")
+    if wrong:
+        raise WrongKindError("a multiRead of what are no reads")
+    return ops
 
 
 def _read_paths(reader: Reader) -> Paths:

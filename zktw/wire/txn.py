@@ -189,7 +189,10 @@ def _read_txn(reader: Reader, type_: int) -> Txn:
     if type_ in CREATES:
         return _read_create(reader, type_)
     if type_ in DELETES:
-        return DeleteTxn(_path(reader))
+        path = _path(reader)
+        if path == "/":
+            raise WireError("a transaction that deletes the root")
+        return DeleteTxn(path)
     match type_:
         case OpCode.SET_DATA | OpCode.RECONFIG:
             return SetDataTxn(_path(reader), reader.buffer(), reader.i32())
@@ -242,6 +245,6 @@ def _count(reader: Reader, item_bytes_min: int) -> int:
 
 def _path(reader: Reader) -> str:
     path = reader.string()
-    if path is None:
-        raise WireError("a transaction without a path")
+    if path is None or not path.startswith("/"):
+        raise WireError(f"a transaction with the path {path!r}")
     return path
