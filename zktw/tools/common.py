@@ -238,9 +238,9 @@ def acl_word(acls: Acls) -> str:
     return "open" if acls == OPEN_ACL else shown(",".join(shown_acls(acls)))
 
 
-def hexed(number: int, bits: int = 64) -> str:
-    """The bit pattern of a number: zxids, sessions, digests."""
-    return f"0x{number & (1 << bits) - 1:x}"
+def hexed(number: int) -> str:
+    """The 64 bits of a number, as Apache's tools print them: zxids, sessions, digests."""
+    return f"0x{number & 0xFFFF_FFFF_FFFF_FFFF:x}"
 
 
 def moment(at_ms: int) -> str:

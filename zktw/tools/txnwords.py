@@ -100,7 +100,7 @@ def txn_lines(header: TxnHeader, txn: Txn, digest: int | None, with_data: bool) 
     """The line of a transaction, and of a multi one more for each part, indented."""
     first = (
         f"{moment(header.time)} zxid {hexed(header.zxid)} session {hexed(header.client_id)}"
-        f" cxid {hexed(header.cxid, 32)} {txn_words(header.type, txn, with_data)}"
+        f" cxid {hexed(header.cxid)} {txn_words(header.type, txn, with_data)}"
     )
     if digest is not None:
         first += f" digest={hexed(digest)}"
