@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from zktw.config.values import INT_MAX, Values
+from zktw.config.values import Values
 
 SNAP_COUNT_MIN = 2
 KB_MAX = 2**53
@@ -57,8 +57,6 @@ class DataConfig:
     prealloc_kb: int = 65_536
     force_sync: bool = True
     fsync_warning_ms: int = 1000
-    max_batch_size: int = 1000
-    flush_delay_ms: int = 0
     digest_enabled: bool = True
     serialize_last_zxid: bool = True
     close_session_txn: bool = True
@@ -79,7 +77,6 @@ class DataConfig:
     digest_auth_enabled: bool = True
     enforce_auth: bool = False
     enforce_auth_schemes: tuple[str, ...] = ()
-    eager_acl_check: bool = False
     global_outstanding_limit: int = 1000
     # -1: no request counts as large.
     large_request_threshold: int = -1
@@ -99,8 +96,6 @@ def read_data(values: Values) -> DataConfig:
         prealloc_kb=values.number("preAllocSize", 65_536, lowest=0),
         force_sync=not values.word("forceSync", False, truth="no"),
         fsync_warning_ms=values.number("fsync.warningthresholdms", 1000, lowest=0),
-        max_batch_size=_or_unbounded(values.number("maxBatchSize", 1000)),
-        flush_delay_ms=max(0, values.number("flushDelay", 0)),
         digest_enabled=digest_enabled,
         serialize_last_zxid=values.flag("serializeLastProcessedZxid.enabled", True),
         close_session_txn=close_session_txn,
@@ -117,7 +112,6 @@ def read_data(values: Values) -> DataConfig:
         digest_auth_enabled=digest_auth_enabled,
         enforce_auth=enforce_auth,
         enforce_auth_schemes=_enforced_schemes(values, enforce_auth, digest_auth_enabled),
-        eager_acl_check=values.flag("enableEagerACLCheck", False),
         global_outstanding_limit=values.number("globalOutstandingLimit", 1000, lowest=1),
         large_request_threshold=_large_request_threshold(values),
         large_request_max_bytes=values.number("largeRequestMaxBytes", 104_857_600, lowest=1),
@@ -159,10 +153,6 @@ def _digests(values: Values) -> tuple[bool, bool]:
     if "digest.enabled" in values.settings:
         raise values.error("closeSessionTxn.enabled", "digest.enabled=true needs it; say digest.enabled=false as well")
     return False, False
-
-
-def _or_unbounded(number: int) -> int:
-    return number if number > 0 else INT_MAX
 
 
 def _compression(values: Values) -> Compression:

@@ -294,7 +294,11 @@ class ClientCnxn(Protocol):
 
     def _refuse(self, reason: str) -> None:
         log.warn("closing client connection of {peer}: {reason}", peer=self.peer, reason=reason)
-        self._close()
+        if self.client is not None and self._pipeline is not None:
+            # What came before it and was answered is still written.
+            self._pipeline.end(self.client)
+        else:
+            self._close()
 
     def _close(self) -> None:
         self._over = True

@@ -39,6 +39,9 @@ class Pipeline(Interface):
     def has_room_for(self, size: int) -> bool:
         """Whether a request of this size may be taken now."""
 
+    def end(self, client: Client) -> None:
+        """Nothing more is taken from it: end its connection when it has been told what it is to be told."""
+
     def throttled(self, client: Client) -> None:
         """Requests of this client are left unread until there is room again."""
 

@@ -137,6 +137,8 @@ class DataHost:
         self._bytes_since_roll = 0
         self._choose_roll()
         self.throttle = make_throttle(config, random, clock.now_ms())
+        stats.add("startup_txns_loaded", recovered.txns_replayed)
+        stats.count("digest_mismatches_count", self.database.digest_mismatches)
         if recovered.snapshot_wanted:
             self._txns_since_roll = self._roll_at_txns + 1
 
@@ -211,8 +213,7 @@ class DataHost:
         self._stats.add("connection_token_deficit", self.throttle.deficit)
         if not self.throttle.admits(self._clock.now_ms()):
             self._stats.count("connection_drop_count")
-            client.closing = True
-            self.service.tell(client, b"")
+            self.service.end(client)
             return "too many handshakes at once (connection_throttle_tokens)"
         return self.service.connect(client, asked)
 
@@ -222,6 +223,10 @@ class DataHost:
             return True
         self._stats.count("large_requests_rejected")
         return False
+
+    def end(self, client: Client) -> None:
+        """See Pipeline."""
+        self.service.end(client)
 
     def throttled(self, client: Client) -> None:
         """See Pipeline."""

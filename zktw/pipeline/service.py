@@ -123,7 +123,8 @@ class DataService:
             client.dirty = True
             self.dirty.append(client)
 
-    def _close(self, client: Client) -> None:
+    def end(self, client: Client) -> None:
+        """Take nothing more from a client; its connection ends when it has been told what it is to be told."""
         client.closing = True
         while client.waiting:
             self.forget(client.waiting.popleft())
@@ -142,7 +143,7 @@ class DataService:
     def connect(self, client: Client, asked: ConnectRequest) -> str:
         """A client's first frame. Returns why it is turned away without an answer, or ""."""
         if asked.last_zxid_seen > self.database.last_zxid:
-            self._close(client)
+            self.end(client)
             return (
                 f"it has seen zxid 0x{asked.last_zxid_seen:x}, this server only 0x{self.database.last_zxid:x};"
                 " it must try another server"
@@ -169,12 +170,12 @@ class DataService:
         known = session is not None and session.id in self.database.sessions
         if session is None or not known or session.closing or asked.password != password_of(asked.session_id):
             self._tell_connected(client, 0, 0, NO_PASSWORD)
-            self._close(client)
+            self.end(client)
             return
         former = session.owner
         if isinstance(former, Client):
             former.session = None
-            self._close(former)
+            self.end(former)
         session.owner = client
         self.tracker.add(session.id, timeout_ms, self.now_ms)
         self._welcome(client, session)
@@ -207,7 +208,7 @@ class DataService:
         xid, op = _unpack_header(frame)
         if self._enforced_schemes is not None and op not in (OpCode.AUTH, OpCode.SASL) and self._is_stranger(client):
             self.tell(client, encode_reply(xid, 0, ErrorCode.SASL_AUTH_REQUIRED))
-            self._close(client)
+            self.end(client)
         elif op in self._read_ops:
             if client.waiting:
                 client.waiting.append(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
@@ -245,7 +246,7 @@ class DataService:
             self.wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
             return
         self.tell(client, encode_reply(xid, -1, ErrorCode.UNIMPLEMENTED))
-        self._close(client)
+        self.end(client)
 
     def _is_stranger(self, client: Client) -> bool:
         schemes = self._enforced_schemes or ()
@@ -260,7 +261,7 @@ class DataService:
         if identities is None:
             self.auth_failures += 1
             self._tell_apart(client, encode_reply(xid, 0, ErrorCode.AUTH_FAILED))
-            self._close(client)
+            self.end(client)
             return
         client.identities = identities
         self._tell_apart(client, encode_reply(xid, 0, 0))
@@ -314,7 +315,7 @@ class DataService:
             owner.out.clear()
             owner.out_bytes = 0
             owner.session = None
-            self._close(owner)
+            self.end(owner)
 
     def _answer(self, client: Client, request: Waiting, applied: Applied) -> None:
         waiting = client.waiting
@@ -334,7 +335,7 @@ class DataService:
         else:
             self.tell(client, reply_to(request, applied, self.database.last_zxid))
             if request.op == OpCode.CLOSE_SESSION:
-                self._close(client)
+                self.end(client)
         if waiting:
             self.answer_reads(client)
 
@@ -355,7 +356,7 @@ class DataService:
                 self.read_latencies[latency_ms] = self.read_latencies.get(latency_ms, 0) + 1
             else:
                 self.tell(client, encode_reply(request.cxid, -1, ErrorCode.UNIMPLEMENTED))
-                self._close(client)
+                self.end(client)
 
     # -- time --------------------------------------------------------------------------------------------------------
 

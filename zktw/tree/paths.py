@@ -2,13 +2,15 @@
 
 import re
 
+from zktw.wire.txn import UNDELETABLE
+
 ROOT = "/"
 SYSTEM = "/zookeeper"
 QUOTA = "/zookeeper/quota"
 CONFIG = "/zookeeper/config"
 SYSTEM_PREFIX = "/zookeeper/"
 # What no client may delete.
-SPECIAL = frozenset({ROOT, SYSTEM, QUOTA, CONFIG})
+SPECIAL = UNDELETABLE
 
 # Control characters, surrogates and the private area, the specials at the end; and what Java writes as surrogates.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]")

@@ -14,6 +14,8 @@ DIGEST_VERSION = 2
 # parentCVersion of very old logs, whose creates have none: one more than the parent has.
 NEXT_CVERSION = -1
 _INT_SIZE = 4
+# Nodes that every tree has: no server lets them go.
+UNDELETABLE = frozenset({"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"})
 
 _CREATE, _CREATE2, _CONTAINER, _TTL = OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL
 CREATES = frozenset({_CREATE, _CREATE2, _CONTAINER, _TTL})
@@ -189,10 +191,7 @@ def _read_txn(reader: Reader, type_: int) -> Txn:
     if type_ in CREATES:
         return _read_create(reader, type_)
     if type_ in DELETES:
-        path = _path(reader)
-        if path == "/":
-            raise WireError("a transaction that deletes the root")
-        return DeleteTxn(path)
+        return DeleteTxn(_deletable(_path(reader)))
     match type_:
         case OpCode.SET_DATA | OpCode.RECONFIG:
             return SetDataTxn(_path(reader), reader.buffer(), reader.i32())
@@ -207,7 +206,7 @@ def _read_txn(reader: Reader, type_: int) -> Txn:
         case OpCode.CREATE_SESSION:
             return CreateSessionTxn(reader.i32())
         case OpCode.CLOSE_SESSION:
-            return CloseSessionTxn(read_paths(reader) if reader.remaining else None)
+            return CloseSessionTxn(tuple(map(_deletable, read_paths(reader))) if reader.remaining else None)
     raise WireError(f"a transaction of the unknown type {type_}")
 
 
@@ -234,6 +233,12 @@ def _read_multi(reader: Reader) -> MultiTxn:
 def read_paths(reader: Reader) -> tuple[str, ...]:
     """A vector of paths."""
     return tuple([_path(reader) for _ in range(_count(reader, _INT_SIZE))])
+
+
+def _deletable(path: str) -> str:
+    if path in UNDELETABLE:
+        raise WireError(f"a transaction that deletes {path}")
+    return path
 
 
 def _count(reader: Reader, item_bytes_min: int) -> int:
