@@ -9,7 +9,6 @@ import pytest
 from tests.unit.test_config import STANDALONE, load, said_of
 from zktw.config.data import ALGORITHMS, ConnectionThrottle, DataConfig
 from zktw.config.keys import PROPERTIES, Effect
-from zktw.config.values import INT_MAX
 from zktw.terms.errors import ConfigError
 
 DIGEST = "DigestAuthenticationProvider."
@@ -34,8 +33,6 @@ KEYS = [
     Key("txnLogSizeLimitInKb", "log_size_limit_kb", -1, "1024", 1024, "0x10"),
     Key("preAllocSize", "prealloc_kb", 65_536, "0", 0, "-1"),
     Key("fsync.warningthresholdms", "fsync_warning_ms", 1000, "20", 20, "-20"),
-    Key("maxBatchSize", "max_batch_size", 1000, "7", 7, "seven"),
-    Key("flushDelay", "flush_delay_ms", 0, "3", 3, "1.5"),
     Key("digest.enabled", "digest_enabled", True, "FALSE", False, "no"),
     Key("serializeLastProcessedZxid.enabled", "serialize_last_zxid", True, "false", False, "0"),
     Key("closeSessionTxn.enabled", "close_session_txn", True, "false", False, "off"),
@@ -49,7 +46,6 @@ KEYS = [
     Key("enforceQuota", "enforce_quota", False, "true", True, "hard"),
     Key(f"{DIGEST}digestAlg", "digest_alg", "sha1", "SHA3-256", "sha3_256", "ROT13"),
     Key(f"{DIGEST}enabled", "digest_auth_enabled", True, "false", False, "none"),
-    Key("enableEagerACLCheck", "eager_acl_check", False, "true", True, "eager"),
     Key("globalOutstandingLimit", "global_outstanding_limit", 1000, "1", 1, "0"),
     Key("largeRequestThreshold", "large_request_threshold", -1, "4096", 4096, "0"),
     Key("largeRequestMaxBytes", "large_request_max_bytes", 100 * 1024 * 1024, "1", 1, "0"),
@@ -107,8 +103,7 @@ def test_the_defaults_are_those_that_the_page_of_keys_shows() -> None:
 
 @pytest.mark.parametrize("key", KEYS + THROTTLE, ids=lambda key: f"{key.key}={key.text}")
 def test_no_key_is_said_to_be_without_effect(key: Key) -> None:
-    effect = Effect.JVM if key.key == "flushDelay" else Effect.WORKS
-    assert PROPERTIES[key.key][1] is effect
+    assert PROPERTIES[key.key][1] is Effect.WORKS
 
 
 @pytest.mark.parametrize(("said", "synced"), [("yes", True), ("no", False), ("NO", True), ("false", True), ("", True)])
@@ -136,9 +131,19 @@ def test_fewer_than_two_transactions_between_snapshots_are_two() -> None:
     assert load(f"{STANDALONE}snapCount=2").warnings == ()
 
 
-@pytest.mark.parametrize("bound", ["0", "-5"])
-def test_a_batch_may_be_without_bound(bound: str) -> None:
-    assert data(f"maxBatchSize={bound}").max_batch_size == INT_MAX
+IDLE = [
+    ("maxBatchSize", "7", "seven", Effect.JVM),
+    ("flushDelay", "3", "1.5", Effect.JVM),
+    ("enableEagerACLCheck", "true", "eager", Effect.LATER),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "wrong", "effect"), IDLE)
+def test_a_key_that_nothing_reads_is_said_to_be_idle(key: str, text: str, wrong: str, effect: Effect) -> None:
+    config = load(f"{STANDALONE}{key}={text}")
+    assert config.data == data()
+    assert [warning for warning in config.warnings if warning.startswith(effect.value) and key in warning]
+    assert refusal(f"{key}={wrong}").startswith(f"zoo.cfg: {key}={wrong}: ")
 
 
 @pytest.mark.parametrize("number", ["9" * 25, "9" * 50, "-" + "9" * 25, "-" + "9" * 50])

@@ -21,6 +21,7 @@ IDLE_FLAGS = (
     "sslQuorumReloadCertFiles",
     "multiAddress.reachabilityCheckEnabled",
     "jvm.pause.monitor",
+    "enableEagerACLCheck",
 )
 IDLE_NUMBERS = (
     "multiAddress.reachabilityCheckTimeoutMs",
@@ -28,6 +29,8 @@ IDLE_NUMBERS = (
     "jvm.pause.sleep.time.ms",
     "jvm.pause.warn-threshold.ms",
     "jvm.pause.info-threshold.ms",
+    "flushDelay",
+    "maxBatchSize",
 )
 
 
