@@ -281,7 +281,7 @@ class Target:
     def check(self) -> str:
         """What is wrong with the server; "" if nothing."""
         if not self.node.alive():
-            return f"the server ended:\n{self.node.log_text()[-3000:]}"
+            return f"the server ended:\n{self.node.log_text()[-2500:]}"
         began = time.monotonic()
         try:
             # An event, then the reply that it precedes; and our ephemeral.
@@ -322,8 +322,7 @@ class Target:
         """
         nodes = re.findall(r"Node count: \d+", self.node.ask("srvr"))
         self.node.kill()
-        if reader and (trouble := self.read_by(reader, nodes)):
-            return f"{reader} cannot read what it wrote: {trouble}"
+        others = self.read_by(reader, nodes) if reader else ""
         self.ensemble.start(self.node)
         try:
             self.ensemble.wait_serving(self.node)
@@ -334,7 +333,7 @@ class Target:
             return "the witness's session is gone after a restart"
         self.witness.close()
         self.witness = link
-        return self.check()
+        return f"{reader} cannot read what it wrote: {others}" if others else self.check()
 
     def read_by(self, reader: str, nodes: list[str]) -> str:
         """Let another server start from a copy; what is wrong with that."""
@@ -715,6 +714,9 @@ def campaign(
         number = 0
         while number < scripts or time.monotonic() < until:
             results = [play_script(target, seed, number, findings, gentle=gentle) for target in targets]
+            if None in results and not targets[0].node.alive():
+                findings.add(f"script {seed}/{number - 1} or {number}: {targets[0].check()}")
+                return findings
             first, *others_played = results
             for other in others_played:
                 words = differing(seed, number, first, other, gentle=gentle) if first and other else ""
@@ -732,8 +734,6 @@ def campaign(
                 rng.choice(OTHERS)(targets[0], rng, findings)
             if number % 20 == 0 and (trouble := targets[0].check()):
                 findings.add(f"after script {seed}/{number - 1}: {trouble}")
-                if not targets[0].node.alive():
-                    break
             if number % 2000 == 0:
                 print(f"{number} scripts: {findings}", flush=True)
         if trouble := targets[0].restart(reader):
