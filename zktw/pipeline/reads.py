@@ -179,6 +179,9 @@ class Reads:
         for op, path in read_multi_read(self._reader(frame)):
             if size > MULTI_READ_BYTES_MAX:
                 raise ZkError(ErrorCode.SYSTEM_ERROR)
+            if path is None:
+                body = b"".join(pieces) + MULTI_END
+                return encode_reply(xid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR, body)
             try:
                 record = self._record(path)
                 self._check_read(record, client)

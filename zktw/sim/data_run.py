@@ -75,9 +75,7 @@ def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> D
             world.run(shape.chaos_ms)
             plan.stop()
             world.heal()
-            began_ms = world.now_ms
-            _settle(world, checkers)
-            outcome.healed_ms = world.now_ms - began_ms
+            outcome.healed_ms = _settle(world, checkers)
         except Exception as error:
             where = extract_tb(error.__traceback__)[-1]
             world.broken = world.broken or f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
@@ -93,14 +91,18 @@ def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> D
     return outcome
 
 
-def _settle(world: StandaloneWorld, checkers: DataCheckers) -> None:
-    """After healing all are answered; then half of the clients vanish, and in time nothing is left of them."""
+def _settle(world: StandaloneWorld, checkers: DataCheckers) -> float:
+    """After healing all are answered; then half of the clients vanish, and in time nothing is left of them.
+
+    Returns the milliseconds that the first took.
+    """
+    began_ms = world.now_ms
     for client in world.clients:
         client.busy = False
     if not world.run_until(lambda: all(client.idle for client in world.clients), limit_ms=PROGRESS_MS):
         states = {client.host: (client.connected, client.waiting) for client in world.clients}
         world.broken = world.broken or f"no progress in {PROGRESS_MS} ms after healing: {states}"
-        return
+    healed_ms = world.now_ms - began_ms
     for client in world.clients[::2]:
         client.die()
     world.run(QUIET_MS)
@@ -109,3 +111,4 @@ def _settle(world: StandaloneWorld, checkers: DataCheckers) -> None:
         checkers.check_end(living)
     world.stop(SID)
     world.run(2000)
+    return healed_ms

@@ -121,19 +121,28 @@ class _Taking:
 
     def go_on(self) -> None:
         """Encode for one slice, or until the disk is too far behind."""
+        if self._closing or self._ahead >= PIECES_AHEAD_MAX:
+            return
+        if self.abandoned:
+            self._close(self._file.discard)
+            return
         until_ms = self._clock.now_ms() + SLICE_MS
-        while not self._closing and self._ahead < PIECES_AHEAD_MAX:
-            if self.abandoned:
-                self._close(self._file.discard)
-                return
+        slice_ = []
+        over = False
+        while True:
             piece = next(self._pieces, None)
             if piece is None:
-                self._close(self._file.finish, *self._ending)
-                return
-            self._hand_on(self._file.add, piece)
+                over = True
+                break
+            slice_.append(piece)
             if self._clock.now_ms() >= until_ms:
-                self._alarm.set(self._clock.now_ms())
-                return
+                break
+        if slice_:
+            self._hand_on(self._file.add, b"".join(slice_))
+        if over:
+            self._close(self._file.finish, *self._ending)
+        else:
+            self._alarm.set(self._clock.now_ms())
 
     def _hand_on(self, function: Callable[..., None], *args: Any) -> None:
         self._ahead += 1

@@ -1,6 +1,7 @@
 """Database: the tree, the sessions and the zxid up to which both hold. Everything that replicates."""
 
 from collections import deque
+from functools import partial
 
 from zktw.terms.errors import WireError
 from zktw.terms.limits import DIGESTS_MAX, JUTE_MAXBUFFER
@@ -9,6 +10,7 @@ from zktw.tree.datatree import DataTree
 from zktw.tree.image import Image, ImageParser
 from zktw.tree.owner import OwnerRules
 from zktw.tree.paths import ROOT, SYSTEM
+from zktw.tree.plainrun import insert_run
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, Txn, TxnHeader, decode_txn
 
 DIGEST_EVERY = 128
@@ -108,6 +110,7 @@ class Database:
             session=self.sessions.__setitem__,
             acl=tree.acls.load,
             node=self._insert,
+            run=partial(insert_run, tree),
         )
 
     def _insert(self, path: str, record: bytes) -> None:

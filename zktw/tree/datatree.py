@@ -105,9 +105,9 @@ class DataTree:
                     waiting.append(child)
 
     def descendant_count(self, path: str) -> int:
-        """How many there are; of the root one less, as it counts twice in Apache's figures."""
+        """How many there are; the root has two names, and by the empty one it counts itself."""
         if path in (ROOT, ""):
-            return len(self.nodes) - 1
+            return len(self.nodes) - (path == ROOT)
         return sum(1 for _ in self.descendants(path))
 
     @property

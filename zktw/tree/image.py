@@ -80,12 +80,15 @@ class ImageParser:
         session: Callable[[int, int], None],
         acl: Callable[[int, Acls], None],
         node: Callable[[str, bytes], None],
+        run: Callable[[bytes, int, int], int] | None = None,
     ) -> None:
         self._rules = rules
         self._length_max = length_max
         self._on_session = session
         self._on_acl = acl
         self._on_node = node
+        # Takes as many nodes at an offset as it can in its own way, and says where the next one begins.
+        self._run = run
         self._data = b""
         self._part = self._begin_sessions
         self._left = 0
@@ -168,6 +171,10 @@ class ImageParser:
         end = len(data)
         unpack_int = _INT.unpack_from
         while end - offset >= 5:
+            if self._rooted and self._run is not None:
+                offset = self._run(data, offset, length_max)
+                if end - offset < 5:
+                    break
             length = unpack_int(data, offset)[0]
             if not 0 <= length <= length_max:
                 raise WireError(f"a node's path of {length} bytes (at most {length_max})")
@@ -190,21 +197,7 @@ class ImageParser:
                 path, self._rooted = ROOT, True
             elif not self._rooted or path[0] != "/":
                 raise WireError(f"a tree with {path[:_SHOWN_CHARS]!r} where its root was expected")
-            stat = data[behind + 8 : after]
-            if stat[36:40] != _NO_CHILDREN or stat[44:52] != _NOBODY or size < 0:
-                on_node(path, self._record(data, at, behind))
-            else:
-                # A node that never had children and belongs to nobody: nearly all do. Its Stat is what it will be.
-                on_node(
-                    path,
-                    data[behind : behind + 8]
-                    + _PLAIN_OWNER_CVERSION
-                    + data[at:behind]
-                    + stat[:52]
-                    + data[at : at + 4]
-                    + _NO_CHILDREN
-                    + stat[52:],
-                )
+            on_node(path, self._record(data, at, behind))
             offset = after
         return offset
 
@@ -241,7 +234,6 @@ class ImageParser:
 
 _NOBODY = bytes(8)
 _NO_CHILDREN = bytes(4)
-_PLAIN_OWNER_CVERSION = bytes(12)
 assert DATA_START == FRONT_BYTES + 4
 assert STAT.size == STAT_BYTES
 assert _FRONT.size == FRONT_BYTES

@@ -173,8 +173,7 @@ def read_set_acl(reader: Reader) -> SetAclRequest:
 MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
 _CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
 _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
-# Those with a time to live are createTTL's.
-_FLAGS_MAX = CreateMode.CONTAINER
+_ALL_FLAGS = frozenset(map(int, CreateMode))
 
 
 def read_multi(reader: Reader) -> list[MultiOp]:
@@ -186,11 +185,7 @@ def read_multi(reader: Reader) -> list[MultiOp]:
             return ops
         request: CreateRequest | PathVersion | SetDataRequest
         if type_ in _CREATES:
-            request = read_create(reader, type_)
-            if request.acls is None:
-                raise NullListError("a null list")
-            if not 0 <= request.flags <= _FLAGS_MAX and type_ != OpCode.CREATE_TTL:
-                raise WireError(f"a create with flags {request.flags} in a multi")
+            type_, request = _read_part_create(reader, type_)
         elif type_ in (OpCode.DELETE, OpCode.CHECK):
             request = read_path_version(reader)
         elif type_ == OpCode.SET_DATA:
@@ -202,35 +197,46 @@ def read_multi(reader: Reader) -> list[MultiOp]:
         ops.append((type_, request))
 
 
-def read_multi_read(reader: Reader) -> list[tuple[int, str]]:
-    """Body of multiRead: (OpCode, path) up to its end; watch flags count for nothing.
+def _read_part_create(reader: Reader, type_: int) -> tuple[int, CreateRequest]:
+    """A create within a multi, where the flags say what it is, and not the operation alone (Apache 3.9)."""
+    request = read_create(reader, type_)
+    ttl = type_ == OpCode.CREATE_TTL
+    if not 0 <= request.flags <= CreateMode.CONTAINER and not ttl:
+        raise WireError(f"a create with flags {request.flags} in a multi")
+    if request.acls is None and request.flags in _ALL_FLAGS:
+        raise NullListError("a null list")
+    if request.flags == CreateMode.CONTAINER:
+        return OpCode.CREATE_CONTAINER, request._replace(ttl=-1)
+    if ttl and 0 <= request.flags < CreateMode.CONTAINER:
+        return OpCode.CREATE, request._replace(ttl=-1)
+    return type_, request
+
+
+def read_multi_read(reader: Reader) -> list[tuple[int, str | None]]:
+    """Body of multiRead: (OpCode, path) up to its end; watch flags count for nothing. Null paths are found out late.
 
     Reads and writes together are unreadable; writes alone are readable, and of the wrong kind.
     """
-    ops: list[tuple[int, str]] = []
-    wrong = False
+    ops: list[tuple[int, str | None]] = []
     while True:
         type_, done, _ = reader.i32(), reader.flag(), reader.i32()
         if done:
             break
-        path: str | None
         if type_ in _CREATES:
-            path = read_create(reader, type_).path
+            ops.append((type_, read_create(reader, type_).path))
         elif type_ == OpCode.SET_DATA:
-            path = read_set_data(reader).path
+            ops.append((type_, read_set_data(reader).path))
         elif type_ in _MULTI_WRITES:
-            path = read_path_version(reader).path
+            ops.append((type_, read_path_version(reader).path))
         elif type_ in (OpCode.GET_DATA, OpCode.GET_CHILDREN):
-            path = reader.string()
+            ops.append((type_, reader.string()))
             reader.flag()
         else:
             raise WireError(f"an operation of type {type_} in a multiRead")
-        wrong = wrong or path is None or type_ in _MULTI_WRITES
-        ops.append((type_, path or ""))
     writes = sum(type_ in _MULTI_WRITES for type_, _ in ops)
     if 0 < writes < len(ops):
         raise WireError("reads and writes in one multiRead")
-    if wrong:
+    if writes:
         raise WrongKindError("a multiRead of what are no reads")
     return ops
 
