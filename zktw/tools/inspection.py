@@ -105,29 +105,31 @@ class Inspection:
             fact: dict[str, Any] = {"name": name, "whole": False}
             facts.append(fact)
             try:
-                if not self._datadir.is_whole(name):
-                    # The crash of its writer; nothing was lost by it, since the log goes on.
-                    self._report.note(f"{path}: was not written to its end")
-                    continue
-                database, ending = self._load(name)
+                self._snapshot(name, path, fact)
             except WireError as error:
                 self._report.damage(f"{path}: {error}")
-                continue
             except StorageError as error:
                 self._report.damage(str(error))
-                continue
-            self._endings[name] = ending
-            fact |= {"whole": True, "nodes": len(database.tree.nodes), "sessions": len(database.sessions)}
-            words = f"{name}: whole, {fact['nodes']} nodes, {fact['sessions']} sessions"
-            if ending.digest is not None and ending.digest_zxid is not None:
-                fact |= {"digest": hexed(ending.digest), "digest_zxid": hexed(ending.digest_zxid)}
-                words += f", digest {fact['digest']} at {fact['digest_zxid']}"
-            self._report.line(words)
-            if 0 < (ending.digest_zxid or 0) == zxid_of_name(name) and database.tree.digest != ending.digest:
-                self._report.damage(f"{path}: its tree's digest is {hexed(database.tree.digest)}, not {fact['digest']}")
         if not facts:
             self._report.line("none")
         self._report.fact("snapshots", facts)
+
+    def _snapshot(self, name: str, path: str, fact: dict[str, Any]) -> None:
+        """Load one, and let go of it: a tree may fill half of the memory."""
+        if not self._datadir.is_whole(name):
+            # The crash of its writer; nothing was lost by it, since the log goes on.
+            self._report.note(f"{path}: was not written to its end")
+            return
+        database, ending = self._load(name)
+        self._endings[name] = ending
+        fact |= {"whole": True, "nodes": len(database.tree.nodes), "sessions": len(database.sessions)}
+        words = f"{name}: whole, {fact['nodes']} nodes, {fact['sessions']} sessions"
+        if ending.digest is not None and ending.digest_zxid is not None:
+            fact |= {"digest": hexed(ending.digest), "digest_zxid": hexed(ending.digest_zxid)}
+            words += f", digest {fact['digest']} at {fact['digest_zxid']}"
+        self._report.line(words)
+        if 0 < (ending.digest_zxid or 0) == zxid_of_name(name) and database.tree.digest != ending.digest:
+            self._report.damage(f"{path}: its tree's digest is {hexed(database.tree.digest)}, not {fact.get('digest')}")
 
     def _load(self, name: str) -> tuple[Database, Ending]:
         database = self._make_database()
