@@ -6,6 +6,7 @@ import pytest
 
 from zktw.sim.world import World
 from zktw.storage.journal import Journal
+from zktw.storage.txnlog import TxnLog
 from zktw.tools.main import main
 
 
@@ -23,6 +24,11 @@ from zktw.tools.main import main
         "--seeds 5..4",
         "--seeds 1..2 --seed 1",
         "--jobs 0",
+        "--standalone --servers 3",
+        "--standalone --hierarchical",
+        "--standalone --clients 0",
+        "--clients 3",
+        "--reorder",
     ],
 )
 def test_a_wrong_call_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +68,33 @@ def test_a_range_is_summed_up_alike_by_any_number_of_processes(capsys: pytest.Ca
     assert told[0] == told[1]
     assert "seeds: 4, failed: 0" in told[0]
     assert re.search(r"^faults: .*crash \d+", told[0], re.MULTILINE)
+
+
+def test_a_range_of_servers_alone_is_summed_up_alike_by_any_number_of_processes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = []
+    for jobs in ("1", "2"):
+        assert main(["sim", "--standalone", "--seeds", "1..4", "--seconds", "5", "--jobs", jobs]) == 0
+        told.append(re.sub(r"hours in \d+ s", "hours", capsys.readouterr().out))
+    assert told[0] == told[1]
+    assert "seeds: 4, failed: 0" in told[0]
+    assert re.search(r"^transactions: \d{2,}, replies: \d{3,}, events: \d+$", told[0], re.MULTILINE)
+    assert re.search(r"^faults: .*power_cut \d+", told[0], re.MULTILINE)
+
+
+def test_what_a_server_alone_fails_in_is_printed_with_its_replay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(TxnLog, "write", lambda self, zxid, data: len(data))
+    assert main(["sim", "--standalone", "--seeds", "1..2", "--seconds", "2"]) == 1
+    told = capsys.readouterr().out
+    assert "seeds: 2, failed: 2" in told
+    line = re.findall(r"^replay: zktw (.*)$", told, re.MULTILINE)[1]
+    verdict = re.search(r"^seed 2: .*$", told, re.MULTILINE)
+    assert verdict is not None
+    assert main(line.split()) == 1
+    assert verdict.group() in capsys.readouterr().out
 
 
 def test_what_fails_is_printed_with_its_replay(

@@ -283,3 +283,26 @@ def test_a_rotten_byte_is_refused_or_was_behind_all_that_counts() -> None:
     assert all(text.startswith("/d/version-2/log.1: damaged at byte ") for text in refused)
     assert len(refused) > 100
     assert kept == {9, 10}
+
+
+def test_a_disk_that_reorders_leaves_any_sectors_of_the_write_it_died_in() -> None:
+    left = set()
+    for seed in range(40):
+        disk = SimDisk(Random(seed))
+        disk.reorders = True
+        file = disk.open("/log", sync=True)
+        file.allocate(2048)
+        disk.sync_directory("/")
+
+        def before(operation: str, path: str) -> None:
+            raise SimCrash
+
+        disk.before = before
+        with pytest.raises(SimCrash):
+            file.write(500, b"x" * 1000)
+        disk.lose_power()
+        content = disk.read("/log")
+        assert len(content) == 2048
+        left.add(tuple(set(content[begin:end]) for begin, end in ((500, 512), (512, 1024), (1024, 1500))).__repr__())
+    # Of three sectors any may be there.
+    assert len(left) == 8

@@ -23,6 +23,8 @@ class DataShape:
     lines: tuple[str, ...] = ("snapCount=60",)
     chaos_ms: float = 15_000
     faults: DataFaults = field(default_factory=DataFaults)
+    # Whether the disk brings the sectors of a write to the platter in any order.
+    reorders: bool = False
 
 
 def data_shape_of(seed: int, chaos_ms: float = 15_000, faults: DataFaults | None = None) -> DataShape:
@@ -68,6 +70,7 @@ def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> D
     """Run one seed. What the server or the simulator itself raise is a finding too, and is told as one."""
     outcome = DataOutcome(seed)
     world = StandaloneWorld(seed, clients=shape.clients, lines=shape.lines, own_log=shape.own_log)
+    world.servers[SID].disk.reorders = shape.reorders
     checkers = DataCheckers(world)
     with simulated_surroundings(world):
         plan = DataFaultPlan(world, shape.faults)

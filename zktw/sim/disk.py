@@ -8,6 +8,8 @@ from zope.interface import implementer
 from zktw.node.clock import Random
 from zktw.storage.files import IFile, IFiles
 
+SECTOR_BYTES = 512
+
 
 class SimCrash(BaseException):
     """The server dies here. No server code may catch it."""
@@ -137,6 +139,8 @@ class SimDisk:
         self.before: Callable[[str, str], None] = lambda operation, path: None
         # No file can grow. What was allocated before can still be written, as on a real disk.
         self.full = False
+        # A write in which the server dies leaves any of its sectors on the platter, not its first part.
+        self.reorders = False
         self._random = random
         self._names: dict[str, Inode] = {}
         self._durable_names: dict[str, Inode] = {}
@@ -175,7 +179,9 @@ class SimDisk:
         try:
             self._operation(operation, path)
         except SimCrash:
-            if data and self._random.random() < 0.5:
+            if data and self.reorders:
+                self._change_some_sectors(inode, offset, data)
+            elif data and self._random.random() < 0.5:
                 inode.change((offset, data[: self._random.randint(0, len(data))]), sync=False)
             raise
         except OSError:
@@ -186,6 +192,14 @@ class SimDisk:
         if self.full and end > inode.now.size:
             raise OSError(errno.ENOSPC, "No space left on device", path)
         inode.change(change, sync=sync)
+
+    def _change_some_sectors(self, inode: Inode, offset: int, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            end = at + SECTOR_BYTES - (offset + at) % SECTOR_BYTES
+            if self._random.random() < 0.5:
+                inode.change((offset + at, data[at:end]), sync=True)
+            at = end
 
     def sync_open(self, path: str, inode: Inode) -> None:
         """Make the content of an open file durable."""

@@ -41,6 +41,7 @@ def add_parser(commands: Any) -> None:
         "--standalone", action="store_true", help="one server outside of an ensemble, which has clients"
     )
     parser.add_argument("--clients", type=_at_least(1), help="clients of it (default: by the seed, 2 to 4)")
+    parser.add_argument("--reorder", action="store_true", help="its disk writes the sectors of a write in any order")
     parser.add_argument("--servers", type=_at_least(2), help="voting servers (default: by the seed, 3 to 7)")
     parser.add_argument("--observers", type=_at_least(0), help="observers (default: by the seed, 0 to 2)")
     parser.add_argument("--hierarchical", action="store_true", help="quorums by groups of three")
@@ -81,8 +82,8 @@ def run(options: argparse.Namespace) -> int:
     alone = bool(options.standalone)
     if alone and (options.servers is not None or options.observers is not None or options.hierarchical):
         options.refuse("argument --standalone: there are no other servers then")
-    if not alone and options.clients is not None:
-        options.refuse("argument --clients: only a server alone has any (--standalone)")
+    if not alone and (options.clients is not None or options.reorder):
+        options.refuse("argument --clients, --reorder: of a server alone only (--standalone)")
     if alone:
         return _run_standalone(options)
     if options.seeds is None:
@@ -174,6 +175,7 @@ def _data_shape(options: argparse.Namespace, seed: int) -> DataShape:
     return replace(
         shape,
         clients=options.clients or shape.clients,
+        reorders=options.reorder,
         faults=DataFaults.none() if options.calm else shape.faults,
     )
 
@@ -186,6 +188,7 @@ def _data_verdict(outcome: DataOutcome, options: argparse.Namespace) -> str:
         )
     words = f"--standalone --seed {outcome.seed} --clients {_data_shape(options, outcome.seed).clients}"
     replay = f"zktw sim {words} --seconds {options.seconds:g}" + (" --calm" if options.calm else "")
+    replay += " --reorder" if options.reorder else ""
     return f"seed {outcome.seed}: {outcome.violation}\nreplay: {replay}"
 
 
