@@ -129,8 +129,11 @@ class DataPort:
         self.host.start()
 
     def settle(self) -> None:
-        """Let the disk do what there is to do."""
+        """Let the disk do what there is to do, and the reactor come to the end of its turn."""
         self.worker.let()
+        while any(call.getTime() <= self.reactor.seconds() for call in self.reactor.getDelayedCalls()):
+            self.reactor.advance(0)
+            self.worker.let()
 
     def advance(self, ms: float) -> None:
         """Let time pass in steps that no stall is taken from."""
@@ -211,6 +214,7 @@ class DataLink:
         self.closed = False
         self.aborted = False
         self.reading = True
+        self.bufferSize = 65_536
         self.session = 0
         self.password = b""
         self.timeout_ms = 0
@@ -261,6 +265,7 @@ class DataLink:
         assert self.cnxn is not None
         for piece in pieces:
             self.cnxn.dataReceived(piece)
+            self._port.reactor.advance(0)
 
     def choke(self) -> None:
         """The transport's buffer is full."""
@@ -269,6 +274,7 @@ class DataLink:
     def unchoke(self) -> None:
         """It is empty again."""
         self._producer.resumeProducing()
+        self._port.reactor.advance(0)
 
     def end(self) -> None:
         """The connection is over."""

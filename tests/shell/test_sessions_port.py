@@ -469,3 +469,19 @@ def test_what_was_acknowledged_is_there_after_a_power_cut() -> None:
     assert again.replies() == [(1, OK)]
     reborn.advance(20_000)
     assert "/e" not in reborn.host.database.tree.nodes
+
+
+def test_a_long_frame_in_many_pieces_is_one(port: DataPort) -> None:
+    link = port.session()
+    whole = create(1, "/long", bytes(300_000)) + get_data(2, "/long")
+    link.send(*(whole[start : start + 4096] for start in range(0, len(whole), 4096)))
+    port.settle()
+    assert link.replies() == [(1, OK), (2, OK)]
+
+
+def test_a_long_frame_that_ends_with_the_next_ones_beginning(port: DataPort) -> None:
+    link = port.session()
+    whole = create(1, "/long", bytes(50_000)) + get_data(2, "/long")
+    link.send(whole[:100], whole[100:-3], whole[-3:])
+    port.settle()
+    assert link.replies() == [(1, OK), (2, OK)]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = Logger()
 
 WORD_BYTES = 4
+# What is read at once. Twisted's own 64 KiB are allocated anew each time, for requests of a hundred bytes.
+READ_BYTES = 8192
 MASK_BYTES = 8
 _HTTP = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
 # A TLS record of the handshake kind, version 3.x.
@@ -54,6 +56,9 @@ class ClientCnxn(Protocol):
         self._start = bytearray()
         # Of a client with a session: what has come and was not taken yet.
         self._held = b""
+        # Of a frame that is much longer than what comes at once: what there is of it, and how much is not there yet.
+        self._pieces: list[bytes] = []
+        self._missing = 0
         self._over = False
         # The client does not take what it is told: nothing more is read from it.
         self._choked = False
@@ -77,6 +82,7 @@ class ClientCnxn(Protocol):
         address = self.transport.getPeer()
         self.host = str(getattr(address, "host", "?"))
         self.peer = f"/{java_host(self.host)}:{getattr(address, 'port', '?')}"
+        self.transport.bufferSize = READ_BYTES
         # A plain socket's transport; others buffer in ways of their own.
         self._is_eager = all(hasattr(self.transport, name) for name in ("writeSomeData", "dataBuffer", "_tempDataLen"))
         self._factory.opened(self)
@@ -86,12 +92,23 @@ class ClientCnxn(Protocol):
             return  # the CR LF of a telnet, or a second word
         self._factory.bytes_received(len(data))
         if self.client is not None:
-            self._held = self._held + data if self._held else data
-            self.take()
+            self._hold(data)
             return
         self._start += data
         if len(self._start) >= WORD_BYTES:
             self._on_start(bytes(self._start[:WORD_BYTES]))
+
+    def _hold(self, data: bytes) -> None:
+        """Join what belongs together, but a long frame only once it is whole: not at each of its pieces."""
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        self._held = self._held + data if self._held else data
+        self.take()
 
     # -- the first frame, or a word ----------------------------------------------------------------------------------
 
@@ -179,19 +196,16 @@ class ClientCnxn(Protocol):
         """Take what has come, as far as there is room for it."""
         pipeline = self._pipeline
         assert pipeline is not None
-        more = True
-        while more and not self._choked and not self._over:
-            pipeline.enter()
-            try:
-                more = self._take(pipeline)
-            except WireError as error:
-                more = False
-                self._refuse(str(error))
-            except Exception:
-                pipeline.broken(Failure())
-                return
-            finally:
-                pipeline.leave()
+        pipeline.enter()
+        try:
+            while not self._choked and not self._over and self._take(pipeline):
+                pipeline.flush()
+        except WireError as error:
+            self._refuse(str(error))
+        except Exception:
+            pipeline.broken(Failure())
+            return
+        pipeline.leave()
 
     def _take(self, pipeline: Pipeline) -> bool:
         """Whether there may be more to take as soon as what was answered is written."""
@@ -209,6 +223,10 @@ class ClientCnxn(Protocol):
                 return False
             behind = offset + 4 + length
             if behind > end:
+                if behind - end > READ_BYTES:
+                    self._missing = behind - end
+                    self._pieces.append(data[offset:])
+                    offset = end
                 break
             on_frame(client, data[offset + 4 : behind])
             offset = behind
@@ -304,6 +322,7 @@ class ClientCnxn(Protocol):
         self._over = True
         self._start.clear()
         self._held = b""
+        self._pieces.clear()
         if self.client is not None:
             # A transport with a producer would wait for it.
             self.transport.unregisterProducer()

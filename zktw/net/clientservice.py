@@ -22,7 +22,10 @@ class Pipeline(Interface):
         """Something has come: look at the clock."""
 
     def leave(self) -> None:
-        """All that came has been taken: let clients be told what they are to be told."""
+        """All that came has been taken: let clients be told what they are to be told, at the end of this turn."""
+
+    def flush(self) -> None:
+        """Let them be told now."""
 
     def opened(self, client: Client) -> None:
         """A connection has sent its first frame."""

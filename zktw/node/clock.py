@@ -37,6 +37,10 @@ class Clock:
         now: float = self._reactor.seconds() * 1000
         return now
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call when this turn of the reactor is over: all that is ready now has been read by then."""
+        self._reactor.callLater(0, call)
+
     def alarm(self, ring: Callable[[], None]) -> "Alarm":
         """An alarm that is not set."""
         return Alarm(self._reactor, ring)

@@ -128,6 +128,8 @@ class DataHost:
         self.large_from = data.large_request_threshold if data.large_request_threshold >= 0 else 2**31
         self._limit = data.global_outstanding_limit
         self._throttled: dict[Client, None] = {}
+        # Whether the end of this turn is waited for.
+        self._turn_ends = False
         self._sessions_alarm = clock.alarm(self._on_sessions)
         self._reaper_alarm = clock.alarm(self._on_reaper)
         self._quotas = Quiet(QUIET_MS)
@@ -154,6 +156,7 @@ class DataHost:
         self._sessions_alarm.set(None)
         self._reaper_alarm.set(None)
         self._snapshotter.abandon()
+        self.flush()
         return self._journal.drained()
 
     # -- what the client port calls ----------------------------------------------------------------------------------
@@ -170,6 +173,20 @@ class DataHost:
         service.wall_ms = wall_ms()
 
     def leave(self) -> None:
+        """See Pipeline.
+
+        Written at the end of the turn, back to back, replies cost a third less: a client that has been woken stays
+        awake for the next. And what all clients of a turn have written is one batch of the log.
+        """
+        if not self._turn_ends:
+            self._turn_ends = True
+            self._clock.soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self.flush()
+
+    def flush(self) -> None:
         """See Pipeline."""
         service = self.service
         while service.dirty:
@@ -237,7 +254,7 @@ class DataHost:
     def _on_persisted(self, zxid: int) -> None:
         self.enter()
         self._standalone.on_persisted(zxid)
-        self.leave()
+        self.flush()
         if self._throttled:
             self._take_again()
         if self._prep.over_quota:
