@@ -10,6 +10,8 @@ LIMITS = "zookeeper_limits"
 STATS = "zookeeper_stats"
 NO_LIMIT = -1
 _SEPARATORS = re.compile("[,;]+")
+_NUMBER = re.compile("-?[0-9]{1,19}", re.ASCII)
+_NUMBER_MAX = 2**63 - 1
 _PREFIX = QUOTA + "/"
 
 
@@ -24,12 +26,15 @@ class StatsTrack:
 
     @classmethod
     def parse(cls, data: bytes | None) -> "StatsTrack":
-        """Read one. What is no number counts as no limit; Apache's own text has a stray "=" before the first ";"."""
+        """Read one. Whatever clients wrote there can be read: what is no number of 64 bits counts as no limit.
+
+        Apache's own text has a stray "=" before the first ";".
+        """
         values: dict[str, int] = {}
         for pair in _SEPARATORS.split((data or b"").decode("utf-8", "replace")):
             name, _, value = pair.partition("=")
             value = value.rstrip("=")
-            if value.lstrip("-").isdigit() and value.isascii():
+            if _NUMBER.fullmatch(value) and -_NUMBER_MAX <= int(value) <= _NUMBER_MAX:
                 values[name] = int(value)
         return cls(
             values.get("count", NO_LIMIT),
