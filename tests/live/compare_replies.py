@@ -146,7 +146,7 @@ def multi_results(request: Request, reader: Reader, view: View) -> tuple[object,
 
 def body_of(request: Request, reply: Reply, view: View) -> object:
     """The reply's body in a form to compare: an error's as hex, an unreadable one's with the reason."""
-    if reply.err != 0:
+    if reply.err != 0 and not (request.op == 22 and reply.body):
         return reply.body.hex() or None
     reader = Reader(reply.body)
     try:
