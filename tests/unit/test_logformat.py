@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zktw.storage.logformat import (
+    BATCH_BYTES_MAX,
     HEADER,
     HEADER_BYTES,
     End,
@@ -187,3 +188,27 @@ def test_nonsense_is_judged(content: bytes) -> None:
             continue
         assert reader.end_offset <= len(begun + content)
         assert len(entries) >= (3 if begun is THREE else 0)
+
+
+def torn(count: int, hole: int, size: int) -> bytes:
+    """A log of so many entries, with zeros where a part of it should be."""
+    content = bytearray(log(*[b"x" * 60] * count))
+    content[hole : hole + size] = bytes(size)
+    return bytes(content)
+
+
+def test_a_sector_that_was_never_written_is_a_tail() -> None:
+    """A disk brings the sectors of one write to its platter in any order."""
+    entries, reader = read(torn(40, 1024, 512))
+    assert reader.end is not End.CLEAN
+    assert reader.end_offset <= 1024
+    assert [zxid for _, zxid, _ in entries] == list(range(1, len(entries) + 1))
+
+
+@pytest.mark.parametrize(("hole", "size"), [(1024, 400), (1100, 600)])
+def test_a_hole_that_is_no_sector_is_damage(hole: int, size: int) -> None:
+    assert "and another follows" in damage(torn(40, hole, size))
+
+
+def test_a_hole_far_from_the_end_is_damage() -> None:
+    assert "and another follows" in damage(torn(2 * BATCH_BYTES_MAX // 100, 1024, 512))

@@ -15,6 +15,7 @@ from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, passwor
 from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError
+from zktw.terms.limits import IDENTITIES_MAX
 from zktw.tree.applied import Applied, Event
 from zktw.tree.database import Database
 from zktw.tree.watches import WatchManager
@@ -258,7 +259,7 @@ class DataService:
         reader.offset = BODY
         packet = read_auth(reader)
         identities = self.auth.authenticate(packet.scheme, packet.auth, client.identities)
-        if identities is None:
+        if identities is None or len(identities) > IDENTITIES_MAX:
             self.auth_failures += 1
             self._tell_apart(client, encode_reply(xid, 0, ErrorCode.AUTH_FAILED))
             self.end(client)

@@ -142,7 +142,7 @@ class Standalone:
             if not client.dirty:
                 client.dirty = True
                 dirty.append(client)
-            if waiting and waiting[0].op != SET_DATA:
+            if waiting and not isinstance(waiting[0], SetData):
                 service.answer_reads(client)
 
     def _apply_long(self, asked: SetData) -> None:

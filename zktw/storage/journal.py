@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from zktw.storage.datadir import DataDir
 from zktw.storage.files import IWorker
+from zktw.storage.logformat import BATCH_BYTES_MAX, ENTRY_AROUND_BYTES
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.errors import StorageError
 from zktw.wire.effects import EpochName
@@ -83,7 +84,9 @@ class Journal:
             self._queue.popleft()
             rolls = True
         entries = self._queue[0]
-        self._queue[0] = []
+        count = _count_of_batch(entries)
+        self._queue[0] = entries[count:]
+        del entries[count:]
         if len(self._queue) == 1:
             self._batch = self._queue[0]
         self._writing = True
@@ -177,3 +180,13 @@ class Journal:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
+
+
+def _count_of_batch(entries: Entries) -> int:
+    """How many of these are one write; one at least, if there are any."""
+    size = 0
+    for count, (_, payload) in enumerate(entries):
+        size += len(payload) + ENTRY_AROUND_BYTES
+        if size > BATCH_BYTES_MAX and count:
+            return count
+    return len(entries)

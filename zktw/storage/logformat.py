@@ -22,7 +22,13 @@ ENTRY_BYTES_MAX = JUTE_MAXBUFFER + ENTRY_SLACK_BYTES
 _CHUNK_BYTES = 1 << 20
 _MAGIC_BYTES = HEADER[:4]
 _TRAILER = 0x42
+# A write of the log is no longer than this, but for a single entry that is.
+BATCH_BYTES_MAX = 256 * 1024
+# What a disk writes as a whole or not at all, at least.
+SECTOR_BYTES = 512
 _ENTRY_HEAD = struct.Struct(">qi")
+# Checksum, length and trailer.
+ENTRY_AROUND_BYTES = _ENTRY_HEAD.size + 1
 _ZXID = struct.Struct(">q")
 _ZXID_OFFSET = 12
 _TXN_HEADER_BYTES = 32
@@ -134,8 +140,9 @@ class LogReader:
         Each batch of entries is one write, and the next is not begun before it is durable. So what a crash leaves is
         inside the last batch, and damage before it is of another kind. A file does not tell where its batches begin.
         We take for a tail what no whole entry follows: an entry behind the damage was most likely written after it,
-        then it follows something that was acknowledged. That may refuse what a disk that reorders has left of one
-        batch, and it takes a damaged last entry for a tail, since nothing tells it from one.
+        then it follows something that was acknowledged. One exception: a disk may bring the sectors of one write to
+        its platter in any order, so a hole of whole sectors that were never written is a tail, if all that follows
+        may be of the same batch. A damaged last entry is taken for a tail as well, since nothing tells it from one.
         """
         at = self.end_offset
         used = self._last_used(at)
@@ -143,13 +150,22 @@ class LogReader:
             self.end, self.defect = End.CLEAN, ""
             return
         found = self._find_entry(at + 1, used)
-        if found:
+        if found and not (used - at <= BATCH_BYTES_MAX and self._has_hole(at, found)):
             raise StorageError(
                 f"{self._path}: damaged at byte {at}: {self.defect or 'an entry is cut off'}, and another follows at"
                 f" byte {found}"
             )
         self.end = End.CUT_OFF if self._is_cut_off(at, used) else End.GARBAGE
         self.defect = self.defect or "an entry is cut off"
+
+    def _has_hole(self, start: int, stop: int) -> bool:
+        """Whether a whole sector in this range was never written."""
+        first = -(-start // SECTOR_BYTES) * SECTOR_BYTES
+        empty = bytes(SECTOR_BYTES)
+        return any(
+            self._source(sector, SECTOR_BYTES) == empty
+            for sector in range(first, stop - SECTOR_BYTES + 1, SECTOR_BYTES)
+        )
 
     def _is_cut_off(self, at: int, used: int) -> bool:
         """Whether what is left may be the first part of one entry, with nothing or zeros where the other was to be."""

@@ -36,3 +36,5 @@ CLIENT_WAITING_MAX = 128
 MULTI_READ_BYTES_MAX = 64 * 1024 * 1024
 # Digests that are kept for comparison, one for each 128 transactions: Apache's own bound.
 DIGESTS_MAX = 1024
+# What one connection may be authenticated as: each check of a right looks at all of them.
+IDENTITIES_MAX = 1000

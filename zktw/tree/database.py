@@ -76,7 +76,7 @@ class Database:
         """Remove ephemerals whose session is unknown; a crash may leave them (wire document, c.5)."""
         gone = []
         for session_id in [owner for owner in self.tree.ephemerals if owner not in self.sessions]:
-            for path in list(self.tree.ephemerals[session_id]):
+            for path in list(self.tree.ephemerals.get(session_id, ())):
                 header = TxnHeader(session_id, 0, self.last_zxid, 0, 0)
                 self.tree.apply(header, 2, DeleteTxn(path))
                 gone.append(path)

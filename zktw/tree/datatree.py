@@ -257,9 +257,7 @@ class DataTree:
         err, changes = change.delete(self, header, txn)
         self._carry_out(changes)
         if err == _OK:
-            quota = quota_node(txn.path)
-            if quota is not None and quota[1] == LIMITS:
-                self.quotas.paths.pop(quota[0], None)
+            self._forget_quota_node(txn.path)
             self._events.append((_DELETED, txn.path, acls))
             parent = self.nodes.get(parent_of(txn.path))
             if parent is not None:
@@ -270,6 +268,12 @@ class DataTree:
         """A fuzzy snapshot may show children that came after this deletion: replay brings them again."""
         for child in reversed(list(self.descendants(path))):
             self._carry_out([(child, self.nodes[child], None)])
+            self._forget_quota_node(child)
+
+    def _forget_quota_node(self, path: str) -> None:
+        quota = quota_node(path)
+        if quota is not None and quota[1] == LIMITS:
+            self.quotas.paths.pop(quota[0], None)
 
     def _set_data(self, header: TxnHeader, type_: int, txn: SetDataTxn) -> Applied:
         err, changes = change.set_data(self, header, txn)
@@ -302,10 +306,6 @@ class DataTree:
             self._delete(header, OpCode.DELETE, DeleteTxn(path))
         for path in list(self.ephemerals.get(header.client_id, ())):
             self._delete(header, OpCode.DELETE, DeleteTxn(path))
-
-    def set_config(self, record: bytes) -> None:
-        """The configuration's node as this server makes it at its start."""
-        self._carry_out([(CONFIG, self.nodes[CONFIG], record)])
 
     def take_events(self) -> list[Event]:
         """What watchers must hear of, in order; asked once."""
