@@ -9,6 +9,8 @@ from zktw.pipeline.proposal import NullFieldError, Proposal, next_version, refus
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError, ZkError
+from zktw.terms.limits import ACL_ITEMS_MAX, EXPANDED_BYTES_MAX
+from zktw.tree.acl import expansion
 from zktw.tree.change import is_leaf
 from zktw.tree.database import Database
 from zktw.tree.node import cversion_of, data_of, owner_of, stat_of, version_of, wrap32
@@ -52,6 +54,7 @@ _SEQUENTIAL_MODES = (
     CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
 )
 _MODES = {int(mode): mode for mode in CreateMode}
+_REAPED = (NodeKind.CONTAINER, NodeKind.TTL)
 # Schemes whose ids Apache looks at.
 _READ_IDS = frozenset({"world", "digest", "ip"})
 # The number of the open list, -1, as a record begins with it.
@@ -78,6 +81,8 @@ class PrepRequestProcessor:
         self._close_session_txn = close_session_txn
         self._enforce_quota = enforce_quota
         self._reconfig_enabled = reconfig_enabled
+        # What the entries of scheme auth in the request at hand have become so far.
+        self._expanded_bytes = 0
         # Quotas that a request went over: path and what would be exceeded, for the log.
         self.over_quota: list[tuple[str, str]] = []
         self._handlers: dict[int, Callable[[Request, TxnHeader], Txn]] = {
@@ -109,6 +114,7 @@ class PrepRequestProcessor:
         header = TxnHeader(request.session_id, request.cxid, zxid, time, request.op)
         outlook = self.outlook
         outlook.open()
+        self._expanded_bytes = 0
         txn: Txn
         try:
             txn = self._handlers[request.op](request, header)
@@ -122,6 +128,7 @@ class PrepRequestProcessor:
         except NullListError:
             return None
         except (WireError, struct.error, IndexError):
+            outlook.give_up()
             if request.op != OpCode.MULTI:
                 return None
             txn = refuse(header, ErrorCode.MARSHALLING_ERROR)
@@ -147,6 +154,11 @@ class PrepRequestProcessor:
     def _fix(self, acls: Acls | None, identities: tuple[Identity, ...]) -> Acls:
         if acls and any(acl.id == NULL_ID and acl.scheme in _READ_IDS for acl in acls):
             raise NullFieldError
+        count, size = expansion(acls or (), identities)
+        self._expanded_bytes += size
+        # Before memory is taken for it: a frame may ask for gigabytes, and for entries that no reader of a log takes.
+        if self._expanded_bytes > EXPANDED_BYTES_MAX or len(acls or ()) + count > ACL_ITEMS_MAX:
+            raise ZkError(ErrorCode.INVALID_ACL)
         fixed = self._auth.fix(acls, identities)
         if fixed is None:
             raise ZkError(ErrorCode.INVALID_ACL)
@@ -318,7 +330,7 @@ class PrepRequestProcessor:
         record = self._record(path)
         if not is_leaf(record):
             raise ZkError(ErrorCode.NOT_EMPTY)
-        owner = owner_of(record)
-        if owner and self._database.rules.kind(owner) is NodeKind.EPHEMERAL:
+        if self._database.rules.kind(owner_of(record)) not in _REAPED:
+            # Another node has come to stand there meanwhile. Apache would delete one that is to stay.
             raise ZkError(ErrorCode.BAD_VERSION)
         return DeleteTxn(path)

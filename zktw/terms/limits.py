@@ -38,3 +38,7 @@ MULTI_READ_BYTES_MAX = 64 * 1024 * 1024
 DIGESTS_MAX = 1024
 # What one connection may be authenticated as: each check of a right looks at all of them.
 IDENTITIES_MAX = 1000
+# What the entries of scheme auth in one request may become: with the request less than what a log's reader takes.
+EXPANDED_BYTES_MAX = 512 * 1024
+# Lists that proposals have named, before those that none of them needs any more are forgotten.
+OUTLOOK_ACLS_MAX = 1024

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from zktw.terms.codes import Perm
 from zktw.terms.errors import WireError
 from zktw.terms.limits import ACL_ITEMS_MAX
-from zktw.wire.jute import Reader, put_int, put_string
+from zktw.wire.jute import Reader, put_buffer, put_int
 
 # czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeralOwner, dataLength, numChildren, pzxid.
 STAT = struct.Struct(">qqqqiiiqiiq")
@@ -68,9 +68,13 @@ def _id(text: str | None) -> str:
 
 
 def put_acls(out: bytearray, acls: Acls) -> None:
-    """Append a vector of ACL entries."""
+    """Append a vector of ACL entries.
+
+    In plain UTF-8, other than all strings that Java's servers write: those lose what lies beyond the basic plane when
+    they read it again, and with it whoever has such a name would lose his nodes.
+    """
     put_int(out, len(acls))
     for perms, scheme, id_ in acls:
         put_int(out, perms)
-        put_string(out, scheme)
-        put_string(out, id_)
+        put_buffer(out, scheme.encode("utf-8"))
+        put_buffer(out, id_.encode("utf-8"))
