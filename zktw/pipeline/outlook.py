@@ -3,6 +3,7 @@
 from collections import deque
 
 from zktw.terms.codes import ErrorCode
+from zktw.terms.limits import OUTLOOK_ACLS_MAX
 from zktw.tree import change
 from zktw.tree.change import Change
 from zktw.tree.datatree import DataTree
@@ -34,6 +35,7 @@ class Outlook:
         self._proposals: deque[tuple[int, list[str]]] = deque()
         self._acls: dict[int, Acls] = {}
         self._acl_ids: dict[Acls, int] = {}
+        self._next_acl_id = _FIRST_ACL_ID
         self._undo: list[tuple[str, bool, bytes | None]] | None = None
         self._undo_digest = 0
         self.digest = tree.digest
@@ -52,7 +54,8 @@ class Outlook:
             return OPEN_ACL_ID
         number = self._acl_ids.get(acls)
         if number is None:
-            number = self._acl_ids[acls] = _FIRST_ACL_ID - len(self._acl_ids)
+            number = self._acl_ids[acls] = self._next_acl_id
+            self._next_acl_id -= 1
             self._acls[number] = acls
         return number
 
@@ -158,6 +161,11 @@ class Outlook:
                 if newest.get(path) == of:
                     del newest[path]
                     del self.records[path]
-        if not proposals and self._acls:
-            self._acls.clear()
-            self._acl_ids.clear()
+        if len(self._acls) > OUTLOOK_ACLS_MAX or (self._acls and not proposals):
+            self._forget_acls()
+
+    def _forget_acls(self) -> None:
+        """A busy server always has proposals under way: it must not keep all the lists that there ever were."""
+        numbers = {acl_of(record) for record in self.records.values() if record is not None}
+        self._acls = {number: acls for number, acls in self._acls.items() if number in numbers}
+        self._acl_ids = {acls: number for number, acls in self._acls.items()}

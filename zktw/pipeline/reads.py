@@ -38,6 +38,8 @@ _READ = Perm.READ
 _OPEN = 0xFF
 # zxid of events that no transaction causes.
 NO_ZXID = -1
+# What Java trims off a text.
+_BLANKS = "".join(map(chr, range(0x21)))
 # Stands for a null path, which may be watched in vain.
 NULL_PATH = "\0null"
 _ADD_WATCH_MODES = {0: PERSISTENT, 1: RECURSIVE}
@@ -195,12 +197,12 @@ class Reads:
         return encode_reply(xid, self.database.last_zxid, 0, b"".join(pieces))
 
     def _get_ephemerals(self, client: Client, xid: int, frame: bytes) -> bytes:
-        prefix = (self._reader(frame).string() or "").strip()
+        prefix = self._reader(frame).string() or ""
+        # Blanks count for nothing only where there is nothing else.
+        wants_all = prefix.strip(_BLANKS) in ("", ROOT)
         session_id = client.session.id if client.session is not None else 0
         paths = [
-            path
-            for path in self.database.tree.ephemerals.get(session_id, ())
-            if prefix in ("", ROOT) or path.startswith(prefix)
+            path for path in self.database.tree.ephemerals.get(session_id, ()) if wants_all or path.startswith(prefix)
         ]
         return encode_reply(xid, self.database.last_zxid, 0, _encode_strings(paths))
 

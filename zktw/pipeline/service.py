@@ -212,8 +212,7 @@ class DataService:
             self.end(client)
         elif op in self._read_ops:
             if client.waiting:
-                client.waiting.append(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
-                self.outstanding += 1
+                self.wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
             else:
                 self.tell(client, self._reads.answer(client, op, xid, frame))
                 client.note_answer(op, xid, self.database.last_zxid, self.now_ms, 0)
