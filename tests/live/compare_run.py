@@ -215,12 +215,20 @@ class Side:
             items.append(welcome_item(came, self.view, self.sessions.get(step.label, (0, None))[1]))
         older = self.links.pop(step.label, None)
         if older is not None:
-            items += [("before", *item) for item in self._rest(older)]
+            kept = step.who == "bad password" and self.name == "zktw"
+            items += [("before", *item) for item in (self._kept(older) if kept else self._rest(older))]
         if came.session:
             self.links[step.label] = link
         else:
             items += self._rest(link)
         return items
+
+    def _kept(self, link: Link) -> list[Item]:
+        """As _rest(), of a connection that must still serve: the difference "wrong password"."""
+        link.send(PING)
+        events, answer = self.until(link, -2)
+        link.close()
+        return [*events, ("closed" if isinstance(answer, Reply) else f"not kept: {answer}",)]
 
     def _rest(self, link: Link) -> list[Item]:
         """All that comes before the server closes it; it is asked to show whether it does."""
