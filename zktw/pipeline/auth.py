@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from zktw.terms.codes import Perm
 from zktw.tree.acl import fix_acls, ip_network, is_allowed
+from zktw.wire.jute import decode_text, encode_text
 from zktw.wire.records import Acls, Identity
 
 SUPER = Identity("super", "")
@@ -39,8 +40,9 @@ class Authentication:
 
     def digest_of(self, auth: bytes) -> str:
         """user:hash of user:password; without a colon all of it is both."""
-        user = auth.decode("utf-8", "replace").partition(":")[0]
-        return f"{user}:{base64.b64encode(hashlib.new(self._digest_alg, auth).digest()).decode('ascii')}"
+        text = decode_text(auth)
+        digest = hashlib.new(self._digest_alg, encode_text(text)).digest()
+        return f"{text.partition(':')[0]}:{base64.b64encode(digest).decode('ascii')}"
 
     def fix(self, acls: Acls | None, identities: tuple[Identity, ...]) -> Acls | None:
         """The list as it is stored; None: it is not valid."""

@@ -132,17 +132,17 @@ class Client:
         self.latency_min = -1
         self.latency_max = 0
 
-    def note_answer(self, op: int | None, cxid: int, zxid: int, now_ms: float, latency_ms: int) -> None:
-        """A request has been answered after so long; op is None where a write was refused."""
+    def note_answer(self, op: int | None, cxid: int, zxid: int, now_ms: float, latency_ms: int, count: int = 1) -> None:
+        """A request, or so many, has been answered after so long; op is None where a write was refused."""
         self.last_op = op
         if cxid >= 0:
             self.last_cxid = cxid
         self.last_zxid = zxid
         self.responded_ms = now_ms
         self.latency_last = latency_ms
-        self.latency_count += 1
+        self.latency_count += count
         if latency_ms:
-            self.latency_total += latency_ms
+            self.latency_total += latency_ms * count
             if latency_ms > self.latency_max:
                 self.latency_max = latency_ms
             if self.latency_min < 0 or latency_ms < self.latency_min:

@@ -107,43 +107,69 @@ class Standalone:
         self._prep.outlook.on_applied(zxid)
 
     def _apply_run(self, zxid: int) -> None:
-        """One setData after the other, until something else comes."""
+        """One setData after the other, until something else comes. What belongs to a client is done once for a row."""
         in_flight, service = self._in_flight, self._service
         database, records = service.database, self._prep.outlook.records
-        tree, latencies, dirty, now_ms = database.tree, service.write_latencies, service.dirty, service.now_ms
+        tree = database.tree
         nodes = tree.nodes
+        # The row under way: requests of one client that came together.
+        row: list[SetData] = []
+        client: Client | None = None
         while in_flight:
             asked = in_flight[0]
             if not isinstance(asked, SetData) or asked.zxid > zxid:
-                return
-            in_flight.popleft()
+                break
             path, old, new = asked.path, asked.old, asked.new
+            if nodes.get(path) is not old or not service.watches.is_empty or tree.quotas.paths:
+                if row:
+                    break
+                in_flight.popleft()
+                if records.get(path) is new:
+                    del records[path]
+                self._apply_long(asked)
+                return
+            if row and not self._goes_on(row, asked):
+                break
+            in_flight.popleft()
             if records.get(path) is new:
                 del records[path]
-            if nodes.get(path) is not old or not service.watches.is_empty or tree.quotas.paths:
-                self._apply_long(asked)
-                continue
             nodes[path] = new
             tree.digest = tree.digest + asked.change & _MASK
             tree.data_bytes += len(new) - len(old)
-            database.last_zxid = applied = asked.zxid
-            if not applied % DIGEST_EVERY:
-                database.digests.append((applied, tree.digest))
             client = asked.client
-            waiting = client.waiting
-            if not waiting:
-                continue  # its connection has ended or is about to, or another has taken its session
+            row.append(asked)
+            if not asked.zxid % DIGEST_EVERY:
+                database.digests.append((asked.zxid, tree.digest))
+        if client is not None:
+            database.last_zxid = row[-1].zxid
+            self._answer_row(client, row)
+
+    def _goes_on(self, row: list[SetData], asked: SetData) -> bool:
+        """Whether this belongs to the row: the same client's, of the same moment, with no read between them."""
+        last, waiting = row[-1], asked.client.waiting
+        if asked.client is not last.client or asked.since_ms != last.since_ms:
+            return False
+        return not waiting or waiting[len(row)] is asked
+
+    def _answer_row(self, client: Client, row: list[SetData]) -> None:
+        service, waiting = self._service, client.waiting
+        if not waiting:
+            return  # its connection has ended or is about to, or another has taken its session
+        out, now_ms = client.out, service.now_ms
+        for asked in row:
             service.forget(waiting.popleft())
-            latency_ms = int(now_ms - asked.since_ms)
-            latencies[latency_ms] = latencies.get(latency_ms, 0) + 1
-            client.note_answer(SET_DATA, asked.cxid, applied, now_ms, latency_ms)
-            client.out.append(pack_reply(REPLY_BYTES, asked.cxid, applied, 0, new[-STAT_BYTES:]))
-            client.out_bytes += REPLY_FRAME_BYTES
-            if not client.dirty:
-                client.dirty = True
-                dirty.append(client)
-            if waiting and not isinstance(waiting[0], SetData):
-                service.answer_reads(client)
+            new = asked.new
+            out.append(pack_reply(REPLY_BYTES, asked.cxid, asked.zxid, 0, new[-STAT_BYTES:]))
+        count, last = len(row), row[-1]
+        client.out_bytes += REPLY_FRAME_BYTES * count
+        latency_ms = int(now_ms - last.since_ms)
+        service.write_latencies[latency_ms] = service.write_latencies.get(latency_ms, 0) + count
+        client.note_answer(SET_DATA, last.cxid, last.zxid, now_ms, latency_ms, count)
+        if not client.dirty:
+            client.dirty = True
+            service.dirty.append(client)
+        if waiting and not isinstance(waiting[0], SetData):
+            service.answer_reads(client)
 
     def _apply_long(self, asked: SetData) -> None:
         """As any other transaction: something has come between, or somebody wants to hear of it."""

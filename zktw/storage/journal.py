@@ -55,6 +55,11 @@ class Journal:
         """Queue an entry of the log; flush() lets it be written."""
         self._batch.append((zxid, payload))
 
+    @property
+    def queued(self) -> int:
+        """Entries that wait to be written."""
+        return len(self._batch)
+
     def flush(self) -> None:
         """Let all that is queued be written: now, or as soon as the batch in flight has ended."""
         if self._failed:
@@ -184,6 +189,8 @@ class Journal:
 
 def _count_of_batch(entries: Entries) -> int:
     """How many of these are one write; one at least, if there are any."""
+    if sum([len(payload) for _, payload in entries]) + ENTRY_AROUND_BYTES * len(entries) <= BATCH_BYTES_MAX:
+        return len(entries)
     size = 0
     for count, (_, payload) in enumerate(entries):
         size += len(payload) + ENTRY_AROUND_BYTES

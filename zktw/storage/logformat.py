@@ -46,6 +46,12 @@ def encode_entry(payload: bytes) -> bytes:
     return b"%b%bB" % (_ENTRY_HEAD.pack(zlib.adler32(payload), len(payload)), payload)
 
 
+def encode_entries(payloads: list[bytes]) -> bytes:
+    """The same of many."""
+    pack, adler32 = _ENTRY_HEAD.pack, zlib.adler32
+    return b"".join([pack(adler32(payload), len(payload)) + payload + b"B" for payload in payloads])
+
+
 def zxid_of_payload(payload: bytes) -> int:
     """The zxid in the header of a transaction."""
     zxid: int = _ZXID.unpack_from(payload, _ZXID_OFFSET)[0]

@@ -101,7 +101,9 @@ class _Recovery:
                 f" not hold is lost. {JOIN_ANEW}; if the log is known to be complete, snapshot.trust.empty=true"
                 " replays it"
             )
-        waits = fresh and not self.txns and not self.rules.db_autocreate and not datadir.has_marker()
+        # Only members have somebody to wait for.
+        waits = fresh and not self.txns and not (self.rules.db_autocreate or datadir.has_marker())
+        waits = waits and self.rules.epochs
         last_zxid = -1 if waits else database.last_zxid
         database.drop_orphans()
         epochs = datadir.read_epochs(last_zxid) if self.rules.epochs else Epochs(0, 0)

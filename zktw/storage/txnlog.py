@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from zktw.storage.datadir import DataDir, zxid_of_name
 from zktw.storage.files import IFile
-from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER, HEADER_BYTES, LogReader, encode_entry
+from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER, HEADER_BYTES, LogReader, encode_entries
 from zktw.terms.errors import StorageError
 from zktw.terms.zxid import format_zxid
 
@@ -58,11 +58,11 @@ class TxnLog:
 
     def encode(self, entries: list[tuple[int, bytes]]) -> bytes:
         """The bytes of these entries. May be called by another thread: it touches nothing that changes."""
-        for zxid, payload in entries:
+        if entries and max([len(payload) for _, payload in entries]) > self._entry_bytes_max:
             # Never write what the next start would take for damage.
-            if len(payload) > self._entry_bytes_max:
-                raise StorageError(f"{self._datadir.logs}: transaction {format_zxid(zxid)} has {len(payload)} bytes")
-        return b"".join([encode_entry(payload) for _, payload in entries])
+            zxid, payload = max(entries, key=lambda entry: len(entry[1]))
+            raise StorageError(f"{self._datadir.logs}: transaction {format_zxid(zxid)} has {len(payload)} bytes")
+        return encode_entries([payload for _, payload in entries])
 
     def write(self, zxid: int, data: bytes) -> int:
         """Write what encode() gave, as one write; zxid is that of its first entry. Returns the bytes written."""

@@ -173,7 +173,6 @@ def read_set_acl(reader: Reader) -> SetAclRequest:
 MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
 _CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
 _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
-_ALL_FLAGS = frozenset(map(int, CreateMode))
 
 
 def read_multi(reader: Reader) -> list[MultiOp]:
@@ -203,7 +202,7 @@ def _read_part_create(reader: Reader, type_: int) -> tuple[int, CreateRequest]:
     ttl = type_ == OpCode.CREATE_TTL
     if not 0 <= request.flags <= CreateMode.CONTAINER and not ttl:
         raise WireError(f"a create with flags {request.flags} in a multi")
-    if request.acls is None and request.flags in _ALL_FLAGS:
+    if request.acls is None and not ttl:
         raise NullListError("a null list")
     if request.flags == CreateMode.CONTAINER:
         return OpCode.CREATE_CONTAINER, request._replace(ttl=-1)
