@@ -4,13 +4,17 @@
 
 A figure is the median of its rounds; its ratio is the median of the ratios of neighbouring rounds, first kind to last.
 CPU is what the server's process used (user and system, all threads), seconds for 1000 operations unless a line says
-otherwise. Needs gcc, and about 12 minutes (--quick: 2). Exit status 1 if something failed on the way; a bound that is
+otherwise. Needs gcc, and about 8 minutes (--quick: 2). Exit status 1 if something failed on the way; a bound that is
 missed is told in the table only.
+
+How Python was built tells: one without --enable-optimizations needs a fifth more CPU time for a setData than Debian's.
+$ZKTW_CMD chooses another, as in the live tests.
 """
 
 import argparse
 import math
 import os
+import platform
 import signal
 import statistics
 import sys
@@ -126,6 +130,7 @@ def main() -> None:
         loads.append(os.getloadavg())
         print(f"\n{table(bench)}\n")
         print(
+            f"Ours: {os.environ.get('ZKTW_CMD', sys.executable)}, Python {platform.python_version()} here. "
             f"{os.cpu_count()} cores; load average {loads[0][0]:.2f} before, {loads[1][0]:.2f} after; cores taken by "
             f"others while operations were counted: {shown(middle(bench.foreign_cores), 2)} at the median, "
             f"{shown(max(bench.foreign_cores, default=math.nan), 2)} at most; {time.monotonic() - began:.0f} s."

@@ -30,7 +30,7 @@ NAMES = (*LOADS, "memory", *SCALES)
 class Scale:
     """How much of everything. Seconds of one measurement and of the load before it, that a JVM is warm."""
 
-    rounds: int = 3
+    rounds: int = 5
     seconds: float = 2.5
     warm_s: float = 8.0
     sessions: int = 10_000
@@ -163,7 +163,7 @@ class Bench:
                 with self.attempt("watches", kind), self.ensemble(kind) as ensemble:
                     self.watches(kind, ensemble.nodes[0])
         if "nodes" in self.wanted:
-            for kind in self.turns(max(1, self.scale.rounds // 3)):
+            for kind in self.turns(max(1, self.scale.rounds // 5)):
                 with (
                     self.attempt("nodes", kind),
                     self.ensemble(kind, f"snapCount={self.scale.snap_count}") as ensemble,
