@@ -1,6 +1,7 @@
 """The checkers of the data service can fail: servers broken on purpose are caught, each within a few dozen seeds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
+from zktw.sim.data_faults import DataFaults
 from zktw.sim.data_run import DataOutcome, data_shape_of, run_data_seed
 from zktw.sim.disk import SimDisk
 from zktw.storage.datadir import DataDir, zxid_of_name
@@ -26,10 +28,10 @@ from zktw.wire.txn import ErrorTxn
 SEEDS = range(1, 61)
 
 
-def caught(*words: str) -> DataOutcome:
+def caught(*words: str, faults: DataFaults | None = None) -> DataOutcome:
     """The first finding in the seeds; it must be of an expected kind."""
     for seed in SEEDS:
-        outcome = run_data_seed(seed, data_shape_of(seed))
+        outcome = run_data_seed(seed, data_shape_of(seed, faults=faults))
         if outcome.violation:
             assert any(word in outcome.violation for word in words), outcome.violation
             return outcome
@@ -199,7 +201,7 @@ def test_session_ids_that_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sessions_judged_by_a_stall_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zktw.pipeline.sessions.STALL_MS", 1e9)
-    caught("session")
+    caught("session", faults=replace(DataFaults.none(), pause_every_ms=3000))
 
 
 # -- what clients are told ---------------------------------------------------------------------------------------------

@@ -100,7 +100,9 @@ class DataCheckers:
 
     def _on_arrival(self, pipe: Pipe, from_client: bool) -> None:
         cnxn = self._cnxns.get(pipe.number)
-        if from_client and cnxn is not None:
+        # What comes late for a process that is gone is heard by nobody.
+        heard = pipe.far is not None and pipe.far.connected and pipe.far.process.alive
+        if from_client and heard and cnxn is not None:
             cnxn.arrived_s = self._world.schedule.now
             # A client that comes back speaks for its session before it is welcome.
             wanted = cnxn.asked.session_id if cnxn.asked is not None else 0
