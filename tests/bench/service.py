@@ -130,7 +130,7 @@ def main() -> None:
         loads.append(os.getloadavg())
         print(f"\n{table(bench)}\n")
         print(
-            f"Ours: {os.environ.get('ZKTW_CMD', sys.executable)}, Python {platform.python_version()} here. "
+            f"Python {platform.python_version()}{' ($ZKTW_CMD set)' if 'ZKTW_CMD' in os.environ else ''}; "
             f"{os.cpu_count()} cores; load average {loads[0][0]:.2f} before, {loads[1][0]:.2f} after; cores taken by "
             f"others while operations were counted: {shown(middle(bench.foreign_cores), 2)} at the median, "
             f"{shown(max(bench.foreign_cores, default=math.nan), 2)} at most; {time.monotonic() - began:.0f} s."
