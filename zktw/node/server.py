@@ -1,4 +1,4 @@
-"""ZooKeeperServer: what a server is to its clients, whatever role it plays. Today it answers four-letter words."""
+"""ZooKeeperServer: what a server is to its clients, whatever role it plays."""
 
 from collections.abc import Callable, Iterable
 
