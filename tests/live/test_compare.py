@@ -162,7 +162,11 @@ def test_reapers_take_empty_containers_and_old_nodes(kind: str) -> None:
         assert client.ask(2, buffer("/used/x") + i32(-1)).err == 0
 
         def reaped() -> bool:
-            left = {path for path in tree_of(ensemble[1].client_port) if "zookeeper" not in path}
+            try:
+                left = {path for path in tree_of(ensemble[1].client_port) if "zookeeper" not in path}
+            except AssertionError:
+                # One went between its name and its data.
+                return False
             return left == {"/", "/unused", "/full", "/full/x", "/long"} | (
                 {"/parent", "/parent/x"} if child_of_short_lived == 0 else set()
             )

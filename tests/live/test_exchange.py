@@ -19,7 +19,7 @@ from ensemble import DEBIAN_JARS, Ensemble, Node, missing, wait_until
 from rawclient import Link, Reader, connect_body, create_body, i32
 from workload import OPEN
 
-STEPS = int(os.environ.get("ZKTW_EXCHANGE_OPS", "1200"))
+STEPS = int(os.environ.get("ZKTW_EXCHANGE_OPS", "800"))
 SEED = int(os.environ.get("ZKTW_SEED", "1"))
 # So that there are several logs and snapshots.
 OFTEN = [line for line in LINES if not line.startswith("snapCount")] + ["snapCount=300"]
