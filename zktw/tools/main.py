@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from zktw import __version__
 from zktw.terms.errors import StorageError
-from zktw.tools import check, log, purge, sim, snapshot
+from zktw.tools import check, ensemble, log, purge, sim, snapshot
 from zktw.tools.common import ToolError, warn
 
 # As a shell tells of a command that SIGINT or SIGPIPE has ended.
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="zktw", description="Side tools of the zktw ZooKeeper server.")
     parser.add_argument("--version", action="version", version=f"zktw {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for tool in (check, log, snapshot, purge, sim):
+    for tool in (check, log, snapshot, purge, sim, ensemble):
         tool.add_parser(commands)
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
