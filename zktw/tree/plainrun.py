@@ -9,7 +9,7 @@ import struct
 import zlib
 
 from zktw.tree.datatree import DataTree
-from zktw.tree.paths import SYSTEM_PREFIX
+from zktw.tree.paths import ROOT, SYSTEM_PREFIX
 
 _int_at = struct.Struct(">i").unpack_from
 _pack_int = struct.Struct(">i").pack
@@ -29,7 +29,8 @@ def insert_run(tree: DataTree, data: bytes, offset: int, length_max: int) -> int
     """Insert the whole plain nodes that stand at offset; returns where the first other one begins."""
     nodes, children, digests = tree.nodes, tree.children, tree.digest_enabled
     digest = size_sum = 0
-    last_parent, names = "", {}
+    last_parent: str | None = None
+    names: dict[str, None] = {}
     while True:
         try:
             length = _int_at(data, offset)[0]
@@ -51,10 +52,12 @@ def insert_run(tree: DataTree, data: bytes, offset: int, length_max: int) -> int
             break
         parent, slash, name = path.rpartition("/")
         if parent != last_parent or not slash:
-            if parent not in nodes:
+            # Of the root's children the text before the slash is empty.
+            holder = parent or (slash and ROOT)
+            if holder not in nodes:
                 break
             last_parent = parent
-            names = children.setdefault(parent, {})
+            names = children.setdefault(holder, {})
         if path in nodes:
             break
         field = data[at:behind]
