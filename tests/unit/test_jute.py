@@ -14,6 +14,8 @@ from zktw.wire.jute import (
     Parsing,
     Reader,
     check_length,
+    decode_text,
+    encode_text,
     put_bool,
     put_buffer,
     put_int,
@@ -26,7 +28,7 @@ LENGTH_MAX = 1000
 INTS = st.integers(-(2**31), 2**31 - 1)
 LONGS = st.integers(-(2**63), 2**63 - 1)
 # Surrogates have no UTF-8.
-TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0xFFFF), max_size=50)
 BUFFERS = st.none() | st.binary(max_size=60)
 Field = tuple[str, int | bytes | str | None]
 FIELDS = st.lists(
@@ -209,3 +211,31 @@ def test_what_is_taken_while_recording_is_recorded_once(chunks: list[bytes], cou
     feed.feed(b"unrecorded")
     assert run(feed.read(5), feed, []) == (whole[count:] + b"unrecorded")[:5]
     assert bytes(record) == whole[:count]
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        ("a", b"a"),
+        ("\u00e9\uffff", b"\xc3\xa9\xef\xbf\xbf"),
+        # As Java writes them: two surrogates of three bytes each.
+        ("\U0001f600", b"\xed\xa0\xbd\xed\xb8\x80"),
+    ],
+)
+def test_text_is_written_as_java_writes_it(text: str, raw: bytes) -> None:
+    assert encode_text(text) == raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"a", "a"),
+        (b"\xf0\x9f\x98\x80", "\U0001f600"),
+        (b"\xed\xa0\x80", "\ufffd"),
+        (b"\xed\xa0\xbd\xed\xb8\x80", "\ufffd\ufffd"),
+        (b"\xffa", "\ufffda"),
+        (b"\xed\xa0", "\ufffd\ufffd"),
+    ],
+)
+def test_text_is_read_as_java_reads_it(raw: bytes, text: str) -> None:
+    assert decode_text(raw) == text

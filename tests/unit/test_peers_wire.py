@@ -25,7 +25,7 @@ from zktw.wire.peers import (
 DATA_MAX = 200
 INTS = st.integers(-(2**31), 2**31 - 1)
 LONGS = st.integers(-(2**63), 2**63 - 1)
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0xFFFF), max_size=20)
 PACKETS = st.builds(
     QuorumPacket,
     st.sampled_from(PacketType),

@@ -186,7 +186,7 @@ class ClientCnxn(Protocol):
         if client.connect:
             self._pause()
             pipeline.throttled(client)
-        pipeline.leave()
+        pipeline.leave(client)
         if self._held and not client.connect and not self._over:
             self.take()
 
@@ -194,8 +194,9 @@ class ClientCnxn(Protocol):
 
     def take(self) -> None:
         """Take what has come, as far as there is room for it."""
-        pipeline = self._pipeline
+        pipeline, client = self._pipeline, self.client
         assert pipeline is not None
+        assert client is not None
         pipeline.enter()
         try:
             while not self._choked and not self._over and self._take(pipeline):
@@ -205,7 +206,7 @@ class ClientCnxn(Protocol):
         except Exception:
             pipeline.broken(Failure())
             return
-        pipeline.leave()
+        pipeline.leave(client)
 
     def _take(self, pipeline: Pipeline) -> bool:
         """Whether there may be more to take as soon as what was answered is written."""

@@ -21,8 +21,8 @@ class Pipeline(Interface):
     def enter(self) -> None:
         """Something has come: look at the clock."""
 
-    def leave(self) -> None:
-        """All that came has been taken: let clients be told what they are to be told, at the end of this turn."""
+    def leave(self, client: Client) -> None:
+        """All that came from it has been taken: let clients be told what they are to be told, soon."""
 
     def flush(self) -> None:
         """Let them be told now."""

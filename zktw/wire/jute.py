@@ -17,6 +17,8 @@ Parsing = Generator[None, None, T]
 
 _INT = struct.Struct(">i")
 _LONG = struct.Struct(">q")
+_int_at = _INT.unpack_from
+_long_at = _LONG.unpack_from
 
 
 def put_int(out: bytearray, value: int) -> None:
@@ -98,40 +100,61 @@ class Reader:
         """Bytes not read yet."""
         return len(self._data) - self.offset
 
-    def _advance(self, count: int) -> int:
-        start = self.offset
-        if count > len(self._data) - start:
-            raise WireError(f"record ends at byte {len(self._data)}, {count} more wanted at {start}")
-        self.offset = start + count
-        return start
+    def _ends(self, count: int) -> WireError:
+        return WireError(f"record ends at byte {len(self._data)}, {count} more wanted at {self.offset}")
 
     def i32(self) -> int:
         """A signed 32-bit integer."""
-        value: int = _INT.unpack_from(self._data, self._advance(4))[0]
+        try:
+            value: int = _int_at(self._data, self.offset)[0]
+        except struct.error:
+            raise self._ends(4) from None
+        self.offset += 4
         return value
 
     def i64(self) -> int:
         """A signed 64-bit integer."""
-        value: int = _LONG.unpack_from(self._data, self._advance(8))[0]
+        try:
+            value: int = _long_at(self._data, self.offset)[0]
+        except struct.error:
+            raise self._ends(8) from None
+        self.offset += 8
         return value
 
     def flag(self) -> bool:
         """One byte; any non-zero is true."""
-        return self._data[self._advance(1)] != 0
+        try:
+            value = self._data[self.offset] != 0
+        except IndexError:
+            raise self._ends(1) from None
+        self.offset += 1
+        return value
 
     def buffer(self) -> bytes | None:
         """Length and bytes; None for length -1."""
         length = self.i32()
         if length == -1:
             return None
-        check_length(length, self.length_max)
-        start = self._advance(length)
-        return self._data[start : start + length]
+        if not 0 <= length <= self.length_max:
+            check_length(length, self.length_max)
+        start = self.offset
+        end = start + length
+        if end > len(self._data):
+            raise self._ends(length)
+        self.offset = end
+        return self._data[start:end]
 
     def string(self) -> str | None:
         """Length and UTF-8 text, read with replacement as Java does."""
         data = self.buffer()
         return None if data is None else decode_text(data)
+
+    def skip(self, expected: bytes) -> bool:
+        """Pass over these bytes if they are what comes; whether they were."""
+        if not self._data.startswith(expected, self.offset):
+            return False
+        self.offset += len(expected)
+        return True
 
 
 class ByteFeed:

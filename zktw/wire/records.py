@@ -50,10 +50,14 @@ Acls = tuple[Acl, ...]
 NULL_ID = "\0null"
 OPEN_ACL: Acls = (Acl(Perm.ALL, "world", "anyone"),)
 READ_ACL: Acls = (Acl(Perm.READ, "world", "anyone"),)
+_OPEN_ACL_BYTES = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 
 
 def read_acls(reader: Reader) -> Acls | None:
     """A vector of ACL entries; None for a null vector, and, as Apache reads it, empty for any other negative count."""
+    if reader.skip(_OPEN_ACL_BYTES):
+        # Nearly all lists are this one.
+        return OPEN_ACL
     count = reader.i32()
     if count == -1:
         return None
