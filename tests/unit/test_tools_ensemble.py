@@ -375,6 +375,27 @@ def test_waiting_without_a_quorum_is_given_up_at_once(bench: Bench) -> None:
     assert (desk.busy, desk.status) == (False, FOUND)
 
 
+def test_without_a_quorum_a_stop_is_waited_for_all_the_same(bench: Bench) -> None:
+    desk = bench.whole().desk
+    for line in ("kill 1", "stop 2", "wait"):
+        desk.obey(line)
+    assert desk.busy
+    assert not bench.complaints
+    desk.look()
+    assert bench.said[-1] == "server 2 ended (SIGTERM), 0 ms after SIGTERM"
+    assert bench.complaints == ["no leader can be: it needs 2 voters, running: 1"]
+
+
+def test_waiting_for_the_end_of_all(bench: Bench) -> None:
+    desk = bench.whole().desk
+    for line in ("stop all", "wait"):
+        desk.obey(line)
+    assert desk.busy
+    desk.look()
+    assert bench.said[-1] == "no server runs"
+    assert (desk.busy, desk.status) == (False, WELL)
+
+
 def test_two_that_lead_are_not_whole(tmp_path: Path) -> None:
     bench = Bench(tmp_path, quorum=0).whole()
     desk = bench.desk

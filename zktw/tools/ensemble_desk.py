@@ -186,9 +186,14 @@ class Desk:
 
     def _look_at_waiting(self, until_ms: float) -> None:
         # Who leads without a quorum has not noticed yet.
-        voters = sum(member.state is State.RUNNING and not member.seat.observer for member in self.members)
+        running = [member for member in self.members if member.state is State.RUNNING]
+        voters = sum(not member.seat.observer for member in running)
+        stopping = any(member.state is State.STOPPING for member in self.members)
         lacking = self._lacking()
-        if voters < self._quorum:
+        if not running and not stopping:
+            self._wait_until_ms = None
+            self._say("no server runs")
+        elif voters < self._quorum and not stopping:
             self._give_up(f"no leader can be: it needs {self._quorum} voters, running: {voters}")
         elif lacking is None:
             self._wait_until_ms = None
