@@ -624,7 +624,8 @@ class Workload:
         version = self.rng.choice((-1, -1, -1, 0, 1, 2))
         body = buffer(path) + acl_list(acl) + i32(version)
         text = f"setACL({show(path)}, {acl}, {version})"
-        return Request(7, body, text, path if isinstance(path, str) else None)
+        # Apache judges what follows by the old list until the new one is applied: not in one write with others.
+        return Request(7, body, text, path if isinstance(path, str) else None, pipelined=False)
 
     def _sync(self, _label: str) -> Request:
         path = self._path()
