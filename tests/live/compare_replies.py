@@ -32,8 +32,8 @@ DIFFERENCES = {
     "zxid of an unreadable write": "it takes one in 3.8.0, none in 3.9 (but for most multis): not sent to a 3.8",
     "null ACL in multi": "an error of that op in 3.8.0, an unreadable request since: not sent to a 3.8",
     "failed multi, unprepared": "3.8.0 adds an empty result list to a multi's error header: not compared there",
-    "setACL under way": "until it is applied, Apache judges the requests behind it by the old list, as it happens: not sent "
-    "in one write with others",
+    "setACL under way": "until it is applied, Apache judges the requests behind it by the old list, as it happens: not "
+    "sent in one write with others",
     "wrong password": "Apache closes the connection that the session has, for whoever tries; ours must keep it",
     "poison": "a createTTL with another kind's flag and a negative ttl kills Apache: sent to ours alone, which refuses",
     "deleteContainer by a client": "Apache executes it without any check of ACLs: sent to ours alone, which refuses",
