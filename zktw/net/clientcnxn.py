@@ -65,6 +65,7 @@ class ClientCnxn(Protocol):
         self._backlog = 0
         self._paused = False
         self._is_eager = False
+        self._is_deaf = False
 
     @property
     def is_reading(self) -> bool:
@@ -88,8 +89,8 @@ class ClientCnxn(Protocol):
         self._factory.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._over:
-            return  # the CR LF of a telnet, or a second word
+        if self._over or self._is_deaf:
+            return  # the CR LF of a telnet, or a second word; or the server stops
         self._factory.bytes_received(len(data))
         if self.client is not None:
             self._hold(data)
@@ -199,7 +200,7 @@ class ClientCnxn(Protocol):
         assert client is not None
         pipeline.enter()
         try:
-            while not self._choked and not self._over and self._take(pipeline):
+            while not (self._choked or self._over or self._is_deaf) and self._take(pipeline):
                 pipeline.flush()
         except WireError as error:
             self._refuse(str(error))
@@ -328,6 +329,10 @@ class ClientCnxn(Protocol):
             # A transport with a producer would wait for it.
             self.transport.unregisterProducer()
         self.transport.loseConnection()
+
+    def deafen(self) -> None:
+        """Take nothing more, but tell what is to be told."""
+        self._is_deaf = True
 
     def close(self) -> None:
         """Take nothing more; what was written still leaves."""

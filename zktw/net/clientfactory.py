@@ -142,6 +142,11 @@ class ClientCnxnFactory(ServerFactory):
     def __len__(self) -> int:
         return len(self._cnxns)
 
+    def deafen_all(self) -> None:
+        """The server is about to stop: what was asked is answered, and nothing more is taken."""
+        for cnxn in self._cnxns:
+            cnxn.deafen()
+
     def close_all(self) -> None:
         """The server stops: what was written still leaves."""
         for cnxn in list(self._cnxns):

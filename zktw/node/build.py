@@ -228,6 +228,7 @@ class Node(Service):
 
     def _stop_data(self) -> Deferred[None]:
         """What clients were promised is written first; what they ask meanwhile is not taken any more."""
+        self._clients.deafen_all()
         return succeed(None) if self.data is None else self.data.stop()
 
 

@@ -210,7 +210,7 @@ class PrepRequestProcessor:
         return mode
 
     def _check_quota(self, path: str, more_count: int, more_bytes: int) -> None:
-        if not self._enforce_quota or not self._database.tree.quotas.paths:
+        if not self._database.tree.quotas.paths:
             return
         quota = self._database.tree.quota_of(path)
         if quota is None:
@@ -218,7 +218,7 @@ class PrepRequestProcessor:
         limited, limits, stats = quota
         for hard, what in exceeded(limits, stats, more_count, more_bytes):
             self.over_quota.append((limited, what))
-            if hard:
+            if hard and self._enforce_quota:
                 raise ZkError(ErrorCode.QUOTA_EXCEEDED)
 
     def _delete(self, request: Request, header: TxnHeader) -> Txn:
@@ -247,8 +247,7 @@ class PrepRequestProcessor:
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         record = self._record(path)
         self._check_acl(record, Perm.WRITE, request.identities)
-        if self._enforce_quota:
-            self._check_quota(path, 0, len(data or b"") - len(data_of(record) or b""))
+        self._check_quota(path, 0, len(data or b"") - len(data_of(record) or b""))
         return SetDataTxn(path, data, next_version(version_of(record), version))
 
     def _set_acl(self, request: Request, header: TxnHeader) -> Txn:
