@@ -18,7 +18,8 @@ from zktw.net.clientcnxn import ClientCnxn
 from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
-from zktw.node.datahost import DataHost, make_database
+from zktw.node.datahost import DataHost
+from zktw.node.dataparts import make_database
 from zktw.node.server import ZooKeeperServer
 from zktw.sim.disk import SimDisk
 from zktw.storage.datadir import DataDir

@@ -180,8 +180,12 @@ class ClientCnxn(Protocol):
         self._factory.has_session(self)
         self.transport.registerProducer(self, True)
         pipeline.enter()
-        pipeline.opened(client)
-        refusal = pipeline.connect(client, request)
+        try:
+            pipeline.opened(client)
+            refusal = pipeline.connect(client, request)
+        except Exception:
+            pipeline.broken(Failure())
+            return
         if refusal:
             log.info("closing client connection of {peer}: {reason}", peer=self.peer, reason=refusal)
         if client.connect:

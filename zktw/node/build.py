@@ -14,7 +14,8 @@ from zktw.net.listener import Listener
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.collector import Collector
-from zktw.node.datahost import DataHost, log_recovery, make_database
+from zktw.node.datahost import DataHost
+from zktw.node.dataparts import log_recovery, make_database
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
 from zktw.node.systemd import Systemd

@@ -10,19 +10,16 @@ from zktw.admin.stats import ServerStats
 from zktw.config import Config
 from zktw.net.quiet import Quiet
 from zktw.node.clock import Clock, Random, wall_ms
-from zktw.pipeline.auth import Authentication
+from zktw.node.dataparts import make_authentication, make_throttle
 from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker
 from zktw.pipeline.standalone import Standalone
-from zktw.pipeline.throttle import ConnectionThrottle
 from zktw.storage.journal import Journal
 from zktw.storage.recovery import Recovered
 from zktw.storage.snapshots import Snapshotter
 from zktw.terms.errors import StorageError
-from zktw.terms.zxid import format_zxid
-from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
 
 log = Logger()
@@ -35,44 +32,6 @@ EXIT_BROKEN = 70
 MINUTE_MS = 60_000
 # A server alone counts as number 1 in the ids of its sessions.
 STANDALONE_SID = 1
-
-
-def make_database(config: Config) -> Database:
-    """The fresh database of a server with this configuration."""
-    data = config.data
-    return Database(
-        extended_types=data.extended_types,
-        emulate_353=data.emulate_353,
-        digest_enabled=data.digest_enabled,
-        config_version=0 if config.ensemble is None else -1,
-    )
-
-
-def make_authentication(config: Config) -> Authentication:
-    """The schemes that are configured."""
-    data = config.data
-    return Authentication(
-        digest=data.digest_auth_enabled,
-        digest_alg=data.digest_alg,
-        super_digest=data.super_digest,
-        skip_acl=data.skip_acl,
-    )
-
-
-def make_throttle(config: Config, random: Random, now_ms: float) -> ConnectionThrottle:
-    """The throttle of handshakes that is configured."""
-    throttle = config.data.connection_throttle
-    return ConnectionThrottle(
-        random.random,
-        now_ms,
-        tokens=throttle.tokens,
-        fill_time_ms=throttle.fill_time,
-        fill_count=throttle.fill_count,
-        freeze_time_ms=throttle.freeze_time,
-        drop_increase=throttle.drop_increase,
-        drop_decrease=throttle.drop_decrease,
-        decrease_ratio=throttle.decrease_ratio,
-    )
 
 
 class DataHost:
@@ -130,6 +89,7 @@ class DataHost:
         self.large_from = data.large_request_threshold if data.large_request_threshold >= 0 else 2**31
         self._limit = data.global_outstanding_limit
         self._throttled: dict[Client, None] = {}
+        self._stopping = False
         # Whether the end of this turn is waited for.
         self._turn_ends = False
         # How often clients were heard in this turn, and whom last; who alone was heard in the last one.
@@ -155,12 +115,13 @@ class DataHost:
         self._arm()
         self._reaper_alarm.set(self._clock.now_ms() + self._config.data.container_check_interval_ms)
         if self._txns_since_roll:
-            self._maybe_snapshot(0)
+            self._maybe_snapshot()
 
     def stop(self) -> Deferred[None]:
         """Take nothing more; fires when what was taken is on disk and answered."""
         self._sessions_alarm.set(None)
         self._reaper_alarm.set(None)
+        self._stopping = True
         self._snapshotter.abandon()
         self.flush()
         return self._journal.drained()
@@ -203,7 +164,10 @@ class DataHost:
         if self._arrivals == 1:
             self._alone = self._last
         self._arrivals = 0
-        self.flush()
+        try:
+            self.flush()
+        except Exception:
+            self.broken(Failure())
 
     def flush(self) -> None:
         """See Pipeline."""
@@ -280,7 +244,7 @@ class DataHost:
             self._take_again()
         if self._prep.over_quota:
             self._warn_of_quotas()
-        self._maybe_snapshot(0)
+        self._maybe_snapshot()
 
     def _take_again(self) -> None:
         """Clients whose requests were left unread."""
@@ -324,11 +288,11 @@ class DataHost:
         limit = data.snap_size_limit_kb * 1024 // 2
         self._roll_at_bytes = limit + self._random.randrange(limit) if limit > 0 else None
 
-    def _maybe_snapshot(self, _: int) -> None:
+    def _maybe_snapshot(self) -> None:
         due = self._txns_since_roll > self._roll_at_txns or (
             self._roll_at_bytes is not None and self._bytes_since_roll > self._roll_at_bytes
         )
-        if not due:
+        if not due or self._stopping:
             return
         self._txns_since_roll = self._bytes_since_roll = 0
         self._choose_roll()
@@ -361,6 +325,10 @@ class DataHost:
 
     def _expire(self) -> None:
         self.enter()
+        for client in self._throttled:
+            # What it says is left unread by us: its silence is none.
+            if client.session is not None:
+                client.session.heard_ms = self.service.now_ms
         for session in self.service.on_clock():
             log.info("session 0x{id:x} has expired", id=session.id & 2**64 - 1)
             self._stats.count("stale_sessions_expired")
@@ -382,16 +350,3 @@ class DataHost:
         if gone:
             log.debug("{count} containers and nodes with a time to live are over", count=len(gone))
         self._reaper_alarm.set(self._clock.now_ms() + data.container_check_interval_ms)
-
-
-def log_recovery(recovered: Recovered) -> None:
-    """What was found on disk."""
-    for warning in recovered.warnings:
-        log.warn("{warning}", warning=warning)
-    log.info(
-        "{nodes} nodes and {sessions} sessions at zxid {zxid}; {replayed} transactions replayed",
-        nodes=len(recovered.database.tree.nodes),
-        sessions=len(recovered.database.sessions),
-        zxid=format_zxid(recovered.last_zxid),
-        replayed=recovered.txns_replayed,
-    )

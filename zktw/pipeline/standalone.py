@@ -18,6 +18,7 @@ from zktw.pipeline.setdata import (
     pack_reply,
     work_out,
 )
+from zktw.terms.zxid import COUNTER_MAX
 from zktw.tree.database import DIGEST_EVERY
 from zktw.tree.node import STAT_BYTES
 from zktw.wire.txn import decode_txn
@@ -54,13 +55,18 @@ class Standalone:
 
     def submit(self, request: Request) -> None:
         """A write takes its place."""
-        proposal = self._prep.prepare(request, self._last_zxid + 1, self._service.wall_ms)
+        proposal = self._prep.prepare(request, self._next_zxid(), self._service.wall_ms)
         if proposal is None:
             self._service.not_readable(request)
             return
-        self._last_zxid += 1
+        self._last_zxid = proposal.header.zxid
         self._in_flight.append((request, proposal))
         self._persist(self._last_zxid, proposal.payload)
+
+    def _next_zxid(self) -> int:
+        """A counter of 0 is no transaction's: it begins an epoch."""
+        zxid = self._last_zxid + 1
+        return zxid if zxid & COUNTER_MAX else zxid + 1
 
     def submit_set_data(self, client: Client, session: Session, xid: int, frame: bytes) -> bool:
         """A setData takes its place, if nothing speaks against it; False: it is to go the long way."""
@@ -76,7 +82,7 @@ class Standalone:
             return False
         asked = SetData()
         asked.session_id, asked.cxid, asked.frame = session.id, xid, frame
-        zxid = asked.zxid = self._last_zxid + 1
+        zxid = asked.zxid = self._next_zxid()
         time = service.wall_ms
         if not work_out(asked, old, located, time):
             return False

@@ -8,7 +8,7 @@ import zlib
 
 from zktw.node.build import Node
 from zktw.node.clock import Random
-from zktw.node.datahost import make_database
+from zktw.node.dataparts import make_database
 from zktw.sim.cnxn_checkers import Asked, CnxnCheckers
 from zktw.sim.disk import SimDisk
 from zktw.sim.history import Entry, History

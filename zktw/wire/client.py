@@ -178,10 +178,12 @@ _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
 def read_multi(reader: Reader) -> list[MultiOp]:
     """Body of multi: (OpCode, request) up to its end. A null path anywhere makes it unreadable."""
     ops: list[MultiOp] = []
+    # A null list further on counts for more.
+    null_path = False
     while True:
         type_, done, _ = reader.i32(), reader.flag(), reader.i32()
         if done:
-            return ops
+            break
         request: CreateRequest | PathVersion | SetDataRequest
         if type_ in _CREATES:
             type_, request = _read_part_create(reader, type_)
@@ -191,9 +193,11 @@ def read_multi(reader: Reader) -> list[MultiOp]:
             request = read_set_data(reader)
         else:
             raise WireError(f"an operation of type {type_} in a multi")
-        if request.path is None:
-            raise WireError("a null path")
+        null_path = null_path or request.path is None
         ops.append((type_, request))
+    if null_path:
+        raise WireError("a null path")
+    return ops
 
 
 def _read_part_create(reader: Reader, type_: int) -> tuple[int, CreateRequest]:
