@@ -218,9 +218,11 @@ class ClientCnxn(Protocol):
         client, data, longest = self.client, self._held, self._factory.frame_bytes_max
         assert client is not None
         on_frame, large_from, waiting = pipeline.on_frame, pipeline.large_from, client.waiting
-        offset, end, count = 0, len(data), 0
+        offset, end, count = 0, 0 if client.connect else len(data), 0
+        # With more of its requests waiting than this, the next one is left.
+        most = max(0, min(len(waiting) + pipeline.room, CLIENT_WAITING_MAX - 1))
         while end - offset >= 4 and not client.closing and client.out_bytes <= CLIENT_OUT_BYTES_MAX:
-            if client.connect or (waiting and (pipeline.is_full or len(waiting) >= CLIENT_WAITING_MAX)):
+            if len(waiting) > most:
                 break
             length = _unpack_int(data, offset)[0]
             if not 0 <= length <= longest or (length > large_from and not pipeline.has_room_for(length)):
@@ -240,7 +242,7 @@ class ClientCnxn(Protocol):
         self._held = b"" if client.closing else data[offset:]
         if count:
             self._count_packets(count)
-        if client.connect or (waiting and (pipeline.is_full or len(waiting) >= CLIENT_WAITING_MAX)):
+        if client.connect or len(waiting) > most:
             self._pause()
             pipeline.throttled(client)
             return False

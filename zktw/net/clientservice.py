@@ -15,8 +15,8 @@ class Pipeline(Interface):
     large_from: int
 
     @property
-    def is_full(self) -> bool:
-        """Whether so many requests wait that no more are taken from clients that have some waiting."""
+    def room(self) -> int:
+        """How many more requests may wait; below 0 none are taken from clients that have some waiting."""
 
     def enter(self) -> None:
         """Something has come: look at the clock."""

@@ -129,9 +129,9 @@ class DataHost:
     # -- what the client port calls ----------------------------------------------------------------------------------
 
     @property
-    def is_full(self) -> bool:
+    def room(self) -> int:
         """See Pipeline."""
-        return self.service.outstanding > self._limit
+        return self._limit - self.service.outstanding
 
     def enter(self) -> None:
         """See Pipeline."""

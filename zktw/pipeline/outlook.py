@@ -94,13 +94,14 @@ class Outlook:
         assert err == ErrorCode.OK, f"{txn} was checked, and fails: {err.name}"
         self._hold(changes)
 
-    def hold_data(self, path: str, record: bytes, digest_change: int) -> None:
-        """What a plain setData makes of a node; whoever applies it takes it out of records again."""
+    def hold_data(self, path: str, record: bytes, digest_change: int) -> int:
+        """What a plain setData makes of a node, and the digest then; whoever applies it takes it out of records."""
         if self._newest:
             # An earlier proposal of the same node must not take this one with it.
             self._newest.pop(path, None)
         self.records[path] = record
-        self.digest = self.digest + digest_change & _MASK
+        self.digest = digest = self.digest + digest_change & _MASK
+        return digest
 
     def _hold(self, changes: list[Change]) -> None:
         for path, old, new in changes:

@@ -13,8 +13,6 @@ from zktw.pipeline.setdata import (
     REPLY_FRAME_BYTES,
     SET_DATA,
     SetData,
-    encode,
-    locate,
     pack_reply,
     work_out,
 )
@@ -70,29 +68,18 @@ class Standalone:
 
     def submit_set_data(self, client: Client, session: Session, xid: int, frame: bytes) -> bool:
         """A setData takes its place, if nothing speaks against it; False: it is to go the long way."""
-        located = locate(frame)
-        outlook, service = self._prep.outlook, self._service
-        tree = service.database.tree
-        if located is None or tree.quotas.paths:
+        service = self._service
+        if service.database.tree.quotas.paths:
             return False
-        path = located[3]
-        records = outlook.records
-        old = records[path] if path in records else tree.nodes.get(path)
-        if old is None:
-            return False
-        asked = SetData()
-        asked.session_id, asked.cxid, asked.frame = session.id, xid, frame
-        zxid = asked.zxid = self._next_zxid()
-        time = service.wall_ms
-        if not work_out(asked, old, located, time):
+        zxid = self._next_zxid()
+        asked = work_out(self._prep.outlook, session.id, xid, frame, zxid, service.wall_ms)
+        if asked is None:
             return False
         self._last_zxid = zxid
-        outlook.hold_data(path, asked.new, asked.change)
-        asked.client, asked.op, asked.unreadable, asked.since_ms = client, SET_DATA, False, service.now_ms
-        payload = asked.payload = encode(asked, located[1], time, outlook.digest)
+        asked.client, asked.since_ms = client, service.now_ms
         service.wait(client, asked)
         self._in_flight.append(asked)
-        self._persist(zxid, payload)
+        self._persist(zxid, asked.payload)
         return True
 
     def on_persisted(self, zxid: int) -> None:
@@ -113,59 +100,53 @@ class Standalone:
         self._prep.outlook.on_applied(zxid)
 
     def _apply_run(self, zxid: int) -> None:
-        """One setData after the other, until something else comes. What belongs to a client is done once for a row."""
+        """A row of setData: requests of one client that came together, with no read between them, up to zxid."""
         in_flight, service = self._in_flight, self._service
         database, records = service.database, self._prep.outlook.records
         tree = database.tree
         nodes = tree.nodes
-        # The row under way: requests of one client that came together.
+        is_plain = service.watches.is_empty and not tree.quotas.paths
+        first = in_flight[0]
+        assert isinstance(first, SetData)
+        client, since_ms, waiting = first.client, first.since_ms, first.client.waiting
         row: list[SetData] = []
-        client: Client | None = None
+        digest, grown = tree.digest, 0
         while in_flight:
             asked = in_flight[0]
             if not isinstance(asked, SetData) or asked.zxid > zxid:
                 break
-            path, old, new = asked.path, asked.old, asked.new
-            if nodes.get(path) is not old or not service.watches.is_empty or tree.quotas.paths:
-                if row:
-                    break
-                in_flight.popleft()
-                if records.get(path) is new:
-                    del records[path]
-                self._apply_long(asked)
-                return
-            if row and not self._goes_on(row, asked):
+            path, new = asked.path, asked.new
+            if not is_plain or nodes.get(path) is not asked.old:
+                if not row:
+                    in_flight.popleft()
+                    self._apply_long(asked)
+                    return
+                break
+            if row and (
+                asked.client is not client or asked.since_ms != since_ms or (waiting and waiting[len(row)] is not asked)
+            ):
                 break
             in_flight.popleft()
             if records.get(path) is new:
                 del records[path]
             nodes[path] = new
-            tree.digest = tree.digest + asked.change & _MASK
-            tree.data_bytes += len(new) - len(old)
-            client = asked.client
+            digest += asked.change
+            grown += len(new) - len(asked.old)
             row.append(asked)
             if not asked.zxid % DIGEST_EVERY:
-                database.digests.append((asked.zxid, tree.digest))
-        if client is not None:
-            database.last_zxid = row[-1].zxid
+                database.digests.append((asked.zxid, digest & _MASK))
+        tree.digest = digest & _MASK
+        tree.data_bytes += grown
+        database.last_zxid = row[-1].zxid
+        if waiting:
             self._answer_row(client, row)
-
-    def _goes_on(self, row: list[SetData], asked: SetData) -> bool:
-        """Whether this belongs to the row: the same client's, of the same moment, with no read between them."""
-        last, waiting = row[-1], asked.client.waiting
-        if asked.client is not last.client or asked.since_ms != last.since_ms:
-            return False
-        return not waiting or waiting[len(row)] is asked
 
     def _answer_row(self, client: Client, row: list[SetData]) -> None:
         service, waiting = self._service, client.waiting
-        if not waiting:
-            return  # its connection has ended or is about to, or another has taken its session
-        out, now_ms = client.out, service.now_ms
+        out, now_ms, forget = client.out, service.now_ms, service.forget
         for asked in row:
-            service.forget(waiting.popleft())
-            new = asked.new
-            out.append(pack_reply(REPLY_BYTES, asked.cxid, asked.zxid, 0, new[-STAT_BYTES:]))
+            forget(waiting.popleft())
+            out.append(pack_reply(REPLY_BYTES, asked.cxid, asked.zxid, 0, asked.new[-STAT_BYTES:]))
         count, last = len(row), row[-1]
         client.out_bytes += REPLY_FRAME_BYTES * count
         latency_ms = int(now_ms - last.since_ms)
@@ -179,5 +160,8 @@ class Standalone:
 
     def _apply_long(self, asked: SetData) -> None:
         """As any other transaction: something has come between, or somebody wants to hear of it."""
+        records = self._prep.outlook.records
+        if records.get(asked.path) is asked.new:
+            del records[asked.path]
         header, txn, _ = decode_txn(asked.payload, _LENGTH_MAX)
         self._service.commit(header, txn, asked)
