@@ -860,9 +860,14 @@ class Campaign:
                 raise Violation(f"{BALLAST_PARENT}/{n}: {error}, or other data")
 
 
-def campaign(kind: str, rounds: int, seed: int, keep: Path | None = None) -> tuple[Counts, Node]:
-    """Kill a server of this kind again and again. keep: where its files are copied to if a promise is broken."""
-    with Ensemble([kind], extra=CONFIG, tick_ms=TICK_MS) as ensemble:
+def campaign(
+    kind: str, rounds: int, seed: int, keep: Path | None = None, extra: Sequence[str] = ()
+) -> tuple[Counts, Node]:
+    """Kill a server of this kind again and again.
+
+    keep: where its files are copied to if a promise is broken. extra: more lines of its zoo.cfg.
+    """
+    with Ensemble([kind], extra=[*CONFIG, *extra], tick_ms=TICK_MS) as ensemble:
         try:
             counts = Campaign(ensemble, seed).run(rounds)
         except BaseException:
@@ -878,10 +883,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--extra", action="append", default=[], help="a line of zoo.cfg, such as digest.enabled=false")
     options = parser.parse_args()
     print(f"seed {options.seed}")
     began = time.monotonic()
-    counts, _ = campaign(options.kind, options.rounds, options.seed, options.keep)
+    counts, _ = campaign(options.kind, options.rounds, options.seed, options.keep, options.extra)
     print(f"{options.kind}: {counts} in {time.monotonic() - began:.0f} s, no promise broken")
 
 
