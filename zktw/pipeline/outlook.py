@@ -9,12 +9,14 @@ from zktw.tree.change import Change
 from zktw.tree.datatree import DataTree
 from zktw.tree.node import OPEN_ACL_ID, acl_of, digest_of, owner_of
 from zktw.tree.paths import ROOT, SYSTEM_PREFIX
+from zktw.tree.prepared import PreparedCreate
 from zktw.wire.records import OPEN_ACL, Acls
 from zktw.wire.txn import CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader
 
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 # The first number of a list that only proposals have; the tree's are positive, and -1 is the open list.
 _FIRST_ACL_ID = -2
+_OPEN = b"\xff" * 8
 
 
 class Outlook:
@@ -78,8 +80,11 @@ class Outlook:
 
     # -- proposing ---------------------------------------------------------------------------------------------------
 
-    def propose(self, header: TxnHeader, type_: int, txn: Txn) -> None:
-        """Let this hold from now on. It was checked: that it fails is a bug."""
+    def propose(self, header: TxnHeader, type_: int, txn: Txn) -> PreparedCreate | None:
+        """Let this hold from now on. It was checked: that it fails is a bug.
+
+        Of a create it gives what needs not be worked out again: not where lists have numbers of this outlook only.
+        """
         match txn:
             case SetDataTxn():
                 err, changes = change.set_data(self, header, txn)
@@ -90,9 +95,19 @@ class Outlook:
             case SetAclTxn():
                 err, changes = change.set_acl(self, txn)
             case _:
-                return
+                return None
         assert err == ErrorCode.OK, f"{txn} was checked, and fails: {err.name}"
+        before = self.digest
         self._hold(changes)
+        if not isinstance(txn, CreateTxn):
+            return None
+        (parent_path, old, parent), (_, _, record) = changes
+        assert old is not None
+        assert parent is not None
+        assert record is not None
+        if not (_is_lasting(record) and _is_lasting(parent)):
+            return None
+        return PreparedCreate(parent_path, old, parent, record, self.digest - before)
 
     def hold_data(self, path: str, record: bytes, digest_change: int) -> int:
         """What a plain setData makes of a node, and the digest then; whoever applies it takes it out of records."""
@@ -170,3 +185,8 @@ class Outlook:
         numbers = {acl_of(record) for record in self.records.values() if record is not None}
         self._acls = {number: acls for number, acls in self._acls.items() if number in numbers}
         self._acl_ids = {acls: number for number, acls in self._acls.items()}
+
+
+def _is_lasting(record: bytes) -> bool:
+    """Whether the number of its list is one that the tree knows."""
+    return record[0] != 0xFF or record[:8] == _OPEN

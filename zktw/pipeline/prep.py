@@ -116,10 +116,11 @@ class PrepRequestProcessor:
         outlook.open()
         self._expanded_bytes = 0
         txn: Txn
+        prepared = None
         try:
             txn = self._handlers[request.op](request, header)
             if request.op != OpCode.MULTI:
-                outlook.propose(header, header.type, txn)
+                prepared = outlook.propose(header, header.type, txn)
         except ZkError as error:
             txn = refuse(header, error.code)
         except NullFieldError:
@@ -134,7 +135,7 @@ class PrepRequestProcessor:
             txn = refuse(header, ErrorCode.MARSHALLING_ERROR)
         outlook.close(zxid)
         digest = outlook.digest if self._digest_enabled and header.type != OpCode.ERROR else None
-        return Proposal(header, txn, encode_txn(header, txn, digest))
+        return Proposal(header, txn, encode_txn(header, txn, digest), prepared)
 
     def _reader(self, request: Request) -> Reader:
         reader = Reader(request.frame, self._length_max)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from zktw.terms.codes import ErrorCode, OpCode
 from zktw.terms.errors import ZkError
 from zktw.tree.node import wrap32
+from zktw.tree.prepared import PreparedCreate
 from zktw.wire.txn import ErrorTxn, Txn, TxnHeader
 
 ANY_VERSION = -1
@@ -21,6 +22,7 @@ class Proposal:
     header: TxnHeader
     txn: Txn
     payload: bytes
+    prepared: PreparedCreate | None = None
 
 
 def refuse(header: TxnHeader, code: ErrorCode) -> ErrorTxn:

@@ -18,6 +18,7 @@ from zktw.terms.errors import WireError
 from zktw.terms.limits import IDENTITIES_MAX
 from zktw.tree.applied import Applied, Event
 from zktw.tree.database import Database
+from zktw.tree.prepared import PreparedCreate
 from zktw.tree.watches import WatchManager
 from zktw.wire.client import (
     BODY,
@@ -274,9 +275,11 @@ class DataService:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def commit(self, header: TxnHeader, txn: Txn, request: Waiting | None) -> Applied:
+    def commit(
+        self, header: TxnHeader, txn: Txn, request: Waiting | None, prepared: PreparedCreate | None = None
+    ) -> Applied:
         """Apply the next transaction; watchers hear of it before anybody is answered."""
-        applied = self.database.apply(header, txn)
+        applied = self.database.apply(header, txn, prepared)
         events = self.database.tree.take_events()
         if events and not self.watches.is_empty:
             self._deliver(events, header.zxid)

@@ -96,7 +96,7 @@ class Standalone:
             if proposal.header.zxid > zxid:
                 break
             in_flight.popleft()
-            commit(proposal.header, proposal.txn, request)
+            commit(proposal.header, proposal.txn, request, proposal.prepared)
         self._prep.outlook.on_applied(zxid)
 
     def _apply_run(self, zxid: int) -> None:

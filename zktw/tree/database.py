@@ -11,7 +11,8 @@ from zktw.tree.image import Image, ImageParser
 from zktw.tree.owner import OwnerRules
 from zktw.tree.paths import ROOT, SYSTEM
 from zktw.tree.plainrun import insert_run
-from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, Txn, TxnHeader, decode_txn
+from zktw.tree.prepared import PreparedCreate, apply_prepared
+from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, DeleteTxn, Txn, TxnHeader, decode_txn
 
 DIGEST_EVERY = 128
 _REPLAY_LENGTH_MAX = 2**31 - 1
@@ -40,7 +41,7 @@ class Database:
         # A fuzzy snapshot's digest holds only once replay has come so far; until then there is nothing to compare.
         self.fuzzy_until = 0
 
-    def apply(self, header: TxnHeader, txn: Txn) -> Applied:
+    def apply(self, header: TxnHeader, txn: Txn, prepared: PreparedCreate | None = None) -> Applied:
         """Let the next transaction happen. Sessions change before the zxid says so (bug 3144)."""
         match txn:
             case CreateSessionTxn(timeout_ms):
@@ -50,6 +51,10 @@ class Database:
                 self.sessions.pop(header.client_id, None)
                 self.tree.remove_ephemerals(header, paths)
                 applied = Applied(header.type)
+            case CreateTxn() if prepared is not None:
+                applied = apply_prepared(self.tree, header.type, txn, prepared) or self.tree.apply(
+                    header, header.type, txn
+                )
             case _:
                 applied = self.tree.apply(header, header.type, txn)
         if header.zxid > self.last_zxid:

@@ -177,14 +177,15 @@ class DataTree:
                 assert old is not None
                 self._remove(path, old)
             elif old is None:
-                self._add(path, new)
+                self.add(path, new)
             else:
                 self.nodes[path] = new
                 if old[:8] != new[:8]:
                     self.acls.use(acl_of(new))
                     self.acls.leave(acl_of(old))
 
-    def _add(self, path: str, record: bytes) -> None:
+    def add(self, path: str, record: bytes) -> None:
+        """A node comes; digest, and the bytes of its record, are counted by who brings it."""
         self.nodes[path] = record
         parent = parent_of(path)
         names = self.children.get(parent)
@@ -233,14 +234,16 @@ class DataTree:
 
     def _create(self, header: TxnHeader, type_: int, txn: CreateTxn) -> Applied:
         err, changes = change.create(self, self.rules, header, type_, txn)
-        # Before its parent's list changes hands: the child's event goes to whom the parent's list lets read.
         self._carry_out(changes)
         if err != _OK:
             return Applied(type_, err, txn.path)
-        parent_path, _, parent = changes[0]
-        record = changes[1][2]
+        (parent_path, _, parent), (_, _, record) = changes
         assert parent is not None
         assert record is not None
+        return self.created(type_, txn, record, parent_path, parent)
+
+    def created(self, type_: int, txn: CreateTxn, record: bytes, parent_path: str, parent: bytes) -> Applied:
+        """What follows from a node that has come."""
         self._note_quota_node(txn.path, record)
         self._count_quota(txn.path, 1, len(txn.data or b""))
         self._events.append((_CREATED, txn.path, txn.acls))
