@@ -16,6 +16,7 @@ from zktw.terms.errors import WireError
 from zktw.terms.limits import (
     CLIENT_BACKLOG_BYTES_MAX,
     CLIENT_OUT_BYTES_MAX,
+    CLIENT_REPLIES_BYTES_MAX,
     CLIENT_WAITING_MAX,
     CONNECT_REQUEST_BYTES_MAX,
     CONNECT_REQUEST_BYTES_MIN,
@@ -222,7 +223,7 @@ class ClientCnxn(Protocol):
         # With more of its requests waiting than this, the next one is left.
         most = max(0, min(len(waiting) + pipeline.room, CLIENT_WAITING_MAX - 1))
         while end - offset >= 4 and not client.closing and client.out_bytes <= CLIENT_OUT_BYTES_MAX:
-            if len(waiting) > most:
+            if len(waiting) > most or client.waiting_bytes > CLIENT_REPLIES_BYTES_MAX:
                 break
             length = _unpack_int(data, offset)[0]
             if not 0 <= length <= longest or (length > large_from and not pipeline.has_room_for(length)):
@@ -242,7 +243,7 @@ class ClientCnxn(Protocol):
         self._held = b"" if client.closing else data[offset:]
         if count:
             self._count_packets(count)
-        if client.connect or len(waiting) > most:
+        if client.connect or len(waiting) > most or client.waiting_bytes > CLIENT_REPLIES_BYTES_MAX:
             self._pause()
             pipeline.throttled(client)
             return False

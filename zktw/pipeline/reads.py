@@ -42,6 +42,9 @@ NO_ZXID = -1
 _BLANKS = "".join(map(chr, range(0x21)))
 # Stands for a null path, which may be watched in vain.
 NULL_PATH = "\0null"
+_LONG = frozenset({OpCode.GET_DATA, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2})
+# A child's name and its length, about.
+_NAME_BYTES = 24
 _ADD_WATCH_MODES = {0: PERSISTENT, 1: RECURSIVE}
 _WATCHER_TYPES = {int(type_): type_ for type_ in WatcherType}
 
@@ -84,6 +87,20 @@ class Reads:
         except (WireError, IndexError, struct.error):
             code = ErrorCode.MARSHALLING_ERROR
         return encode_reply(xid, self.database.last_zxid, code)
+
+    def size_of(self, op: int, frame: bytes) -> int:
+        """Bytes of the reply as things are, about; of those that may be long."""
+        if op == OpCode.MULTI_READ:
+            return MULTI_READ_BYTES_MAX
+        if op not in _LONG:
+            return 0
+        try:
+            path, _ = self._path_and_watch(frame)
+        except (WireError, IndexError, struct.error):
+            return 0
+        if op == OpCode.GET_DATA:
+            return len(self.database.tree.nodes.get(path, b""))
+        return _NAME_BYTES * len(self.database.tree.children.get(path, ()))
 
     # -- shared by the handlers --------------------------------------------------------------------------------------
 

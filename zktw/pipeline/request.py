@@ -29,7 +29,7 @@ UNANSWERED = 0
 class Request:
     """One request whose answer is still to come. frame is the whole of it, header included."""
 
-    __slots__ = ("client", "cxid", "frame", "identities", "op", "session_id", "since_ms", "unreadable")
+    __slots__ = ("client", "cxid", "frame", "identities", "op", "reply_bytes", "session_id", "since_ms", "unreadable")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Request:
         self.since_ms = since_ms
         # Its body makes no sense: it is answered in its turn, and changes nothing.
         self.unreadable = False
+        self.reply_bytes = 0
 
 
 class Waiting(Protocol):
@@ -61,6 +62,8 @@ class Waiting(Protocol):
     frame: bytes
     since_ms: float
     unreadable: bool
+    # What the reply to a read will have, about: no more are taken while these are many.
+    reply_bytes: int
 
     @property
     def client(self) -> "Client | None":
@@ -96,6 +99,8 @@ class Client:
         "session",
         "shell",
         "waiting",
+        "waiting_bytes",
+        "waiting_largest",
     )
 
     def __init__(self, number: int, address: str, shell: Any) -> None:
@@ -107,6 +112,9 @@ class Client:
         self.out: list[bytes] = []
         self.out_bytes = 0
         self.waiting: deque[Waiting] = deque()
+        # What the replies to waiting reads will have, about; and the longest request since something waits.
+        self.waiting_bytes = 0
+        self.waiting_largest = 0
         self.dirty = False
         # Nothing more is taken from it; the connection ends when what it was told is written.
         self.closing = False

@@ -66,8 +66,8 @@ class DataService:
         self.outstanding = 0
         # Bytes of those that count as large (-1: none do).
         self.large_bytes = 0
-        # How many requests took so many ms, since whoever looks cleared it; reads answered at once apart.
         self.auth_failures = 0
+        # How many requests took so many ms, since whoever looks cleared it; reads answered at once apart.
         self.reads = 0
         self.read_latencies: dict[int, int] = {}
         self.write_latencies: dict[int, int] = {}
@@ -111,26 +111,31 @@ class DataService:
         """It is to be answered in its turn."""
         client.waiting.append(request)
         self.outstanding += 1
+        client.waiting_bytes += request.reply_bytes
+        if len(request.frame) > client.waiting_largest:
+            client.waiting_largest = len(request.frame)
         if len(request.frame) > self._large_from:
             self.large_bytes += len(request.frame)
 
     def forget(self, request: Waiting) -> None:
         """It has had its turn, or will have none."""
         self.outstanding -= 1
+        client = request.client
+        if client is not None:
+            client.waiting_bytes -= request.reply_bytes
+            if not client.waiting:
+                client.waiting_largest = 0
         if len(request.frame) > self._large_from:
             self.large_bytes -= len(request.frame)
-
-    def _mark(self, client: Client) -> None:
-        if not client.dirty:
-            client.dirty = True
-            self.dirty.append(client)
 
     def end(self, client: Client) -> None:
         """Take nothing more from a client; its connection ends when it has been told what it is to be told."""
         client.closing = True
         while client.waiting:
             self.forget(client.waiting.popleft())
-        self._mark(client)
+        if not client.dirty:
+            client.dirty = True
+            self.dirty.append(client)
 
     def tell(self, client: Client, data: bytes) -> None:
         """Let a client be told this."""
@@ -188,7 +193,8 @@ class DataService:
         self._tell_connected(client, session.timeout_ms, session.id, password_of(session.id))
 
     def _tell_connected(self, client: Client, timeout_ms: int, session_id: int, password: bytes) -> None:
-        self._tell_apart(client, encode_connect_response(timeout_ms, session_id, password, _read_only_field(client)))
+        field = None if client.read_only is None else False
+        self._tell_apart(client, encode_connect_response(timeout_ms, session_id, password, field))
 
     def _tell_apart(self, client: Client, frame: bytes) -> None:
         self.apart_bytes += len(frame) - LENGTH_BYTES
@@ -213,7 +219,10 @@ class DataService:
             self.end(client)
         elif op in self._read_ops:
             if client.waiting:
-                self.wait(client, Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+                request = Request(client, session.id, xid, op, frame, client.identities, self.now_ms)
+                # The write that it waits for may be one of the node that it reads.
+                request.reply_bytes = self._reads.size_of(op, frame) + client.waiting_largest
+                self.wait(client, request)
             else:
                 self.tell(client, self._reads.answer(client, op, xid, frame))
                 client.note_answer(op, xid, self.database.last_zxid, self.now_ms, 0)
@@ -387,7 +396,3 @@ class DataService:
             frame = _pack_header(0, OpCode.DELETE_CONTAINER) + path.encode("utf-8")
             self._queue(Request(None, 0, 0, OpCode.DELETE_CONTAINER, frame, (), self.now_ms))
         return paths
-
-
-def _read_only_field(client: Client) -> bool | None:
-    return None if client.read_only is None else False

@@ -55,6 +55,7 @@ class SetData:
 
     op = SET_DATA
     unreadable = False
+    reply_bytes = 0
     client: Client
     cxid: int
     session_id: int

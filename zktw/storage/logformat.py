@@ -167,6 +167,12 @@ class LogReader:
     def _has_hole(self, start: int, stop: int) -> bool:
         """Whether a whole sector in this range was never written."""
         first = -(-start // SECTOR_BYTES) * SECTOR_BYTES
+        # The first sector of a write was begun by the one before. Zeros that end elsewhere are of another kind; but
+        # what follows may begin with some of its own.
+        content = self._source(start, stop + ENTRY_AROUND_BYTES - start)
+        ends = start + len(content) - len(content.lstrip(b"\0"))
+        if start < first <= ends and ends % SECTOR_BYTES < ENTRY_AROUND_BYTES:
+            return True
         empty = bytes(SECTOR_BYTES)
         return any(
             self._source(sector, SECTOR_BYTES) == empty

@@ -30,8 +30,9 @@ STALL_MS = 250
 CLIENT_BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 # Bytes of replies after which they are written before the next request is taken; above a transport's own mark.
 CLIENT_OUT_BYTES_MAX = 256 * 1024
-# Requests of one client that wait for a write of its own: each may be answered by a megabyte.
+# Requests of one client that wait for a write of its own; and what the replies to them may have, as they look now.
 CLIENT_WAITING_MAX = 128
+CLIENT_REPLIES_BYTES_MAX = 1024 * 1024
 # A multiRead of many large nodes: no client takes a reply of that size.
 MULTI_READ_BYTES_MAX = 64 * 1024 * 1024
 # Digests that are kept for comparison, one for each 128 transactions: Apache's own bound.
