@@ -43,6 +43,10 @@ def damaged(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
+def session(zxid: int, client: int, type_: int, txn: CreateSessionTxn | CloseSessionTxn | CreateTxn) -> bytes:
+    return encode_entry(encode_txn(TxnHeader(client, 0, zxid, 5, type_), txn, None))
+
+
 @pytest.fixture
 def files() -> MemoryFiles:
     files = MemoryFiles()
@@ -96,10 +100,6 @@ class TestReplay:
 
     def test_sessions_and_their_ephemerals(self, files: MemoryFiles) -> None:
         """A session that was closed is gone; an ephemeral that no session stands behind goes too."""
-
-        def session(zxid: int, client: int, type_: int, txn: CreateSessionTxn | CloseSessionTxn | CreateTxn) -> bytes:
-            return encode_entry(encode_txn(TxnHeader(client, 0, zxid, 5, type_), txn, None))
-
         content = HEADER
         content += session(1, 7, OpCode.CREATE_SESSION, CreateSessionTxn(4000))
         content += session(2, 8, OpCode.CREATE_SESSION, CreateSessionTxn(5000))
@@ -111,6 +111,14 @@ class TestReplay:
         recovered = start(directory(files))
         assert recovered.database.sessions == {7: 4000}
         assert {"/kept"} == {path for path in recovered.database.tree.nodes if path[1:] in ("kept", "closed", "orphan")}
+        assert any("removed 1 ephemerals" in warning and "/orphan" in warning for warning in recovered.warnings)
+
+    def test_what_takes_an_orphan_s_place_is_kept(self, files: MemoryFiles) -> None:
+        """Its removal is no transaction: a later replay must not begin before it."""
+        put(files, log_1=HEADER + session(1, 9, OpCode.CREATE, CreateTxn("/orphan", b"", OPEN_ACL, True, 1)))
+        assert "/orphan" not in start(directory(files)).database.tree.nodes
+        put(files, log_2=HEADER + session(2, 0, OpCode.CREATE, CreateTxn("/orphan", b"new", OPEN_ACL, False, 2)))
+        assert "/orphan" in start(directory(files)).database.tree.nodes
 
     def test_a_transaction_that_cannot_be_read_is_named(self, files: MemoryFiles) -> None:
         bad = encode_entry(struct.pack(">qiqqi", 1, 1, 2, 1, 999))

@@ -1,6 +1,6 @@
 """DataHost: the data service on a reactor: its clock, its journal, its snapshots, and what its clients are told."""
 
-from typing import Any
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -45,7 +45,7 @@ class DataHost:
         journal: Journal,
         snapshotter: Snapshotter,
         stats: ServerStats,
-        fail: Any,
+        fail: Callable[[int, str], None],
         recovered: Recovered,
     ) -> None:
         self._config = config

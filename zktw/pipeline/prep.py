@@ -173,12 +173,12 @@ class PrepRequestProcessor:
     def _create_txn(self, asked: CreateRequest, request: Request, op: int = 0) -> CreateTxn:
         op = op or request.op
         mode = self._mode(asked, op)
-        path, _, data, flags_acls = asked.path, asked.flags, asked.data, asked.acls
+        path, data = asked.path, asked.data
         if path is None:
             raise NullFieldError
         if "/" not in path or "\0" in path:
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
-        acls = self._fix(flags_acls, request.identities)
+        acls = self._fix(asked.acls, request.identities)
         parent = self._record(parent_of(path))
         self._check_acl(parent, Perm.CREATE, request.identities)
         cversion = cversion_of(parent)

@@ -105,11 +105,17 @@ class _Recovery:
         waits = fresh and not self.txns and not (self.rules.db_autocreate or datadir.has_marker())
         waits = waits and self.rules.epochs
         last_zxid = -1 if waits else database.last_zxid
-        database.drop_orphans()
+        orphans = database.drop_orphans()
         epochs = datadir.read_epochs(last_zxid) if self.rules.epochs else Epochs(0, 0)
         self.mend()
         if fresh and not self.txns and not waits:
             self._begin_empty(database)
+        if orphans:
+            # No transaction says that they are gone: a replay from before would find them again, and take what has
+            # come in their place for a node that exists.
+            self._put_snapshot(database)
+            shown = ", ".join(orphans[:_GAPS_SHOWN])
+            self.warnings.append(f"removed {len(orphans)} ephemerals of sessions that are over: {shown}")
         datadir.remove_marker()
         if self.rules.epochs:
             datadir.settle_epochs(epochs)
@@ -123,16 +129,20 @@ class _Recovery:
             self.datadir.guard(path, partial(self.datadir.files.sync_directory, path))
 
     def _begin_empty(self, database: Database) -> None:
+        # The digest of a tree that no transaction has touched tells nothing.
+        self._put_snapshot(database, digest=0)
+
+    def _put_snapshot(self, database: Database, digest: int | None = None) -> None:
+        """Write what there is as a snapshot, durably."""
         image = database.image()
         encoder = SnapshotEncoder(self.rules.compression)
         content = encoder.begin() + b"".join([encoder.add(piece) for piece in image.pieces()])
         content += encoder.end(
             image.zxid,
-            # The digest of a tree that no transaction has touched tells nothing.
-            digest=0 if self.rules.digest else None,
-            last_zxid=0 if self.rules.serialize_last_zxid else None,
+            digest=(image.digest if digest is None else digest) if self.rules.digest else None,
+            last_zxid=image.zxid if self.rules.serialize_last_zxid else None,
         )
-        self.datadir.put_snapshot(0, content, self.rules.compression)
+        self.datadir.put_snapshot(image.zxid, content, self.rules.compression)
 
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
