@@ -12,9 +12,11 @@ from zktw.storage.snapformat import Compression, SnapshotEncoder
 from zktw.terms.errors import StorageError
 from zktw.tree.image import Image
 
-# What the reactor gives to a snapshot in one turn, and how many pieces it is ahead of the disk at most.
+# What the reactor gives to a snapshot in one turn, and how many slices it is ahead of the disk at most.
 SLICE_MS = 2.0
-PIECES_AHEAD_MAX = 4
+SLICES_AHEAD_MAX = 4
+# However fast the clock says it is: large nodes are many bytes.
+_PIECES_A_SLICE_MAX = 16
 # Some 0.2 ms of encoding: the piece, not the clock, is what a slice can be exceeded by.
 _NODES_A_PIECE = 100
 # Synced in steps: the file system makes the log's next sync wait for all that a snapshot has left in memory.
@@ -121,24 +123,23 @@ class _Taking:
 
     def go_on(self) -> None:
         """Encode for one slice, or until the disk is too far behind."""
-        if self._closing or self._ahead >= PIECES_AHEAD_MAX:
+        if self._closing or self._ahead >= SLICES_AHEAD_MAX:
             return
         if self.abandoned:
             self._close(self._file.discard)
             return
         until_ms = self._clock.now_ms() + SLICE_MS
-        slice_ = []
+        pieces: list[bytes] = []
         over = False
-        while True:
+        while len(pieces) < _PIECES_A_SLICE_MAX and self._clock.now_ms() < until_ms:
             piece = next(self._pieces, None)
             if piece is None:
                 over = True
                 break
-            slice_.append(piece)
-            if self._clock.now_ms() >= until_ms:
-                break
-        if slice_:
-            self._hand_on(self._file.add, b"".join(slice_))
+            pieces.append(piece)
+        if pieces:
+            # As one: a busy reactor comes by seldom, and each hand-over counts as one that the disk is behind.
+            self._hand_on(self._file.add, b"".join(pieces))
         if over:
             self._close(self._file.finish, *self._ending)
         else:
