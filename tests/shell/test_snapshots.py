@@ -127,7 +127,7 @@ def test_what_happens_meanwhile_is_not_in_it() -> None:
 
 def test_the_reactor_is_only_a_little_ahead_of_the_disk() -> None:
     bench = Bench()
-    bench.take(filled(20_000).image())
+    bench.take(filled(12_000).image())
     bench.reactor.advance(TURN_S)
     assert len(bench.worker.held) <= 1, "nothing is encoded before the file is there"
     seen = set()
@@ -168,7 +168,7 @@ def test_a_slice_has_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("steps", [0, 1, 3, 4])
 def test_one_that_is_abandoned_leaves_nothing(steps: int) -> None:
     bench = Bench()
-    bench.take(filled(20_000).image())
+    bench.take(filled(12_000).image())
     for _ in range(steps):
         bench.worker.let()
         bench.reactor.advance(TURN_S)
