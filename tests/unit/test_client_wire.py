@@ -1,4 +1,4 @@
-"""ConnectRequest: the first frame of a client, by its bytes."""
+"""The client's wire by its bytes: the first frame, and what is wrong with the parts of a multi."""
 
 import struct
 
@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zktw.terms.codes import OpCode
 from zktw.terms.errors import WireError
 from zktw.terms.limits import CONNECT_REQUEST_BYTES_MIN
-from zktw.wire.client import ConnectRequest
+from zktw.wire.client import MULTI_END, ConnectRequest, NullListError, read_multi
+from zktw.wire.jute import Reader
 
 # What kazoo 2.10 sends for a new session of ten seconds, without its length.
 KAZOO = bytes.fromhex("00000000000000000000000000002710000000000000000000000010" + "00" * 16 + "00")
@@ -62,3 +64,25 @@ def test_a_password_of_a_wrong_length_is_refused(length: int) -> None:
     data = KAZOO[:24] + struct.pack(">i", length) + KAZOO[28:]
     with pytest.raises(WireError):
         ConnectRequest.decode(data)
+
+
+def _part(type_: int, *, acls: bytes, flags: int) -> bytes:
+    head = struct.pack(">i?i", type_, False, -1)
+    return head + struct.pack(">i", 2) + b"/a" + struct.pack(">i", 0) + acls + struct.pack(">i", flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "null", "error"),
+    [
+        (127, True, "flags 127"),
+        (5, True, "a null list"),
+        (5, False, "flags 5"),
+        (0, True, "a null list"),
+    ],
+)
+def test_what_is_wrong_with_a_create_in_a_multi_is_found_in_apache_s_order(flags: int, null: bool, error: str) -> None:
+    acls = struct.pack(">i", -1) if null else struct.pack(">i", 0)
+    body = _part(OpCode.CREATE_CONTAINER, acls=acls, flags=flags) + MULTI_END
+    with pytest.raises(WireError, match=error) as caught:
+        read_multi(Reader(body, 1000))
+    assert isinstance(caught.value, NullListError) is (error == "a null list")

@@ -172,6 +172,7 @@ def read_set_acl(reader: Reader) -> SetAclRequest:
 
 MultiOp = tuple[int, "CreateRequest | PathVersion | SetDataRequest"]
 _CREATES = frozenset({OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL})
+_ALL_FLAGS = frozenset(map(int, CreateMode))
 _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
 
 
@@ -204,10 +205,14 @@ def _read_part_create(reader: Reader, type_: int) -> tuple[int, CreateRequest]:
     """A create within a multi, where the flags say what it is, and not the operation alone (Apache 3.9)."""
     request = read_create(reader, type_)
     ttl = type_ == OpCode.CREATE_TTL
-    if not 0 <= request.flags <= CreateMode.CONTAINER and not ttl:
-        raise WireError(f"a create with flags {request.flags} in a multi")
-    if request.acls is None and not ttl:
-        raise NullListError("a null list")
+    if not ttl:
+        # In this order: flags that do not exist, then a null list, then flags of another operation.
+        if request.flags not in _ALL_FLAGS:
+            raise WireError(f"a create with flags {request.flags} in a multi")
+        if request.acls is None:
+            raise NullListError("a null list")
+        if request.flags > CreateMode.CONTAINER:
+            raise WireError(f"a create with flags {request.flags} in a multi")
     if request.flags == CreateMode.CONTAINER:
         return OpCode.CREATE_CONTAINER, request._replace(ttl=-1)
     if ttl and 0 <= request.flags < CreateMode.CONTAINER:
