@@ -67,6 +67,30 @@ def test_an_open_file(files: RealFiles, tmp_path: Path, sync: bool) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_file_that_may_only_be_read_is_made_durable(
+    files: RealFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "a")
+    files.write(path, b"put back from a backup")
+    system_open = os.open
+
+    def open_to_read(path: str, flags: int) -> int:
+        # As the system does for everybody but root.
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return system_open(path, flags)
+
+    monkeypatch.setattr(os, "open", open_to_read)
+    files.sync(path)
+    with pytest.raises(PermissionError):
+        files.truncate(path, 0)
+
+
+def test_a_directory_is_writable_or_not(files: RealFiles, tmp_path: Path) -> None:
+    assert files.is_writable(str(tmp_path))
+    assert not files.is_writable(str(tmp_path / "missing"))
+
+
 def test_with_sync_the_system_is_asked_for_it_at_each_write(files: RealFiles, tmp_path: Path) -> None:
     path = str(tmp_path / "a")
     for sync in (True, False):
@@ -151,6 +175,5 @@ def test_a_server_s_directory_from_start_to_start(files: RealFiles, tmp_path: Pa
 def test_a_file_in_the_way_is_named(files: RealFiles, tmp_path: Path) -> None:
     (tmp_path / "version-2").touch()
     datadir = DataDir(files, str(tmp_path), str(tmp_path))
-    datadir.prepare(True)
     with pytest.raises(StorageError, match=rf"^{tmp_path}/version-2: Not a directory$"):
-        recover(datadir, Database)
+        datadir.prepare(True)

@@ -65,6 +65,8 @@ class MemoryFiles:
     def __init__(self) -> None:
         self.cut_after: int | None = None
         self.operations: list[tuple[str, str]] = []
+        # Directories in which no file can be made.
+        self.read_only: set[str] = set()
         self.names: dict[str, Content] = {"/": Content(directory=True)}
         self._durable_names = dict(self.names)
         self._changes: list[tuple[str, Content | None]] = []
@@ -121,6 +123,9 @@ class MemoryFiles:
 
     def exists(self, path: str) -> bool:
         return path in self.names
+
+    def is_writable(self, path: str) -> bool:
+        return path not in self.read_only
 
     def size(self, path: str) -> int:
         return len(self._file(path).now)

@@ -96,6 +96,13 @@ class TestPrepare:
         with pytest.raises(StorageError, match=rf"^{path}: does not belong into {key};"):
             datadir.prepare(True)
 
+    @pytest.mark.parametrize("path", [DATA, LOGS])
+    def test_refuses_what_cannot_be_written_to(self, files: MemoryFiles, datadir: DataDir, path: str) -> None:
+        datadir.prepare(True)
+        files.read_only.add(path)
+        with pytest.raises(StorageError, match=f"^{path}: no files can be made in it$"):
+            datadir.prepare(True)
+
     def test_one_directory_for_both_is_never_swapped(self, files: MemoryFiles) -> None:
         files.put(f"{DATA}/snapshot.0", FRESH)
         files.put(f"{DATA}/log.1", LOG_HEADER)

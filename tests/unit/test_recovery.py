@@ -31,11 +31,11 @@ def database(*zxids: int) -> Database:
     return made
 
 
-def snapshot(made: Database, *, digest: int | None = None, digest_zxid: int = 0) -> bytes:
+def snapshot(made: Database, *, digest: int | None = None, digest_zxid: int = 0, last_zxid: int | None = None) -> bytes:
     image = made.image()
     encoder = SnapshotEncoder()
     content = encoder.begin() + b"".join(encoder.add(piece) for piece in image.pieces())
-    return content + encoder.end(digest_zxid, digest=digest, last_zxid=None)
+    return content + encoder.end(digest_zxid, digest=digest, last_zxid=last_zxid)
 
 
 def damaged(content: bytes) -> bytes:
@@ -257,6 +257,23 @@ class TestSnapshots:
     def test_but_not_where_the_log_falls_short_of_it(self, files: MemoryFiles, content: bytes) -> None:
         put(files, snapshot_3=content, log_1=log(1, 2))
         assert refusal(files).startswith(f"{DATA}/snapshot.3: cannot be read, and what else there is ends at 0x2: ")
+
+    def test_an_older_one_under_another_s_name(self, files: MemoryFiles) -> None:
+        put(files, snapshot_3=snapshot(database(1), last_zxid=1), log_1=log(1, 2), log_3=log(3))
+        recovered = start(directory(files))
+        assert zxids(recovered) == [1, 2, 3]
+        (warning,) = recovered.warnings
+        assert warning == (
+            f"{DATA}/snapshot.3: it holds the tree of 0x1, which its name is not of; an older snapshot is tried"
+        )
+        put(files, snapshot_4=snapshot(database(1), last_zxid=1))
+        assert refusal(files).startswith(f"{DATA}/snapshot.4: cannot be read, and what else there is ends at 0x3: ")
+
+    def test_one_that_grew_while_it_was_written(self, files: MemoryFiles) -> None:
+        put(files, snapshot_2=snapshot(database(1, 2, 3), last_zxid=3), log_1=log(1, 2), log_3=log(3))
+        recovered = start(directory(files))
+        assert recovered.last_zxid == 3
+        assert recovered.warnings == ()
 
     def test_one_of_an_epoch_s_start_that_was_never_finished(self, files: MemoryFiles) -> None:
         put(files, snapshot_100000000=b"part", log_1=log(1, 2))

@@ -282,6 +282,10 @@ class SimDisk:
         """See IFiles."""
         return path in self._names or path in self._directories
 
+    def is_writable(self, path: str) -> bool:
+        """See IFiles."""
+        return path in self._directories
+
     def size(self, path: str) -> int:
         """See IFiles."""
         return self._inode(path).now.size

@@ -70,6 +70,10 @@ class DataDir:
                 raise StorageError(f"{path}: is missing, and datadir.autocreate=false forbids to create it")
         for path in paths:
             self.guard(path, partial(self._create, path))
+            self._list(path)
+            # Found out now, and not at the first write of a client.
+            if not self.files.is_writable(path):
+                raise StorageError(f"{path}: no files can be made in it")
         if self.snapshots == self.logs:
             return
         for path, prefix, key in ((self.logs, "snapshot.", "dataLogDir"), (self.snapshots, "log.", "dataDir")):

@@ -63,6 +63,9 @@ class IFiles(Interface):
     def exists(path: str) -> bool:
         """Whether there is a file or directory."""
 
+    def is_writable(path: str) -> bool:
+        """Whether this process may make files in this directory."""
+
     def size(path: str) -> int:
         """The file's bytes."""
 
@@ -155,7 +158,8 @@ class RealFiles:
 
     def sync(self, path: str) -> None:
         """See IFiles."""
-        self._sync(path, os.O_RDWR)
+        # Of files that may only be read as well: a backup that was put back may hold such.
+        self._sync(path, os.O_RDONLY)
 
     def sync_directory(self, path: str) -> None:
         """See IFiles."""
@@ -183,6 +187,10 @@ class RealFiles:
     def exists(self, path: str) -> bool:
         """See IFiles."""
         return os.path.exists(path)
+
+    def is_writable(self, path: str) -> bool:
+        """See IFiles."""
+        return os.access(path, os.W_OK | os.X_OK)
 
     def size(self, path: str) -> int:
         """See IFiles."""

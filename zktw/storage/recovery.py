@@ -155,7 +155,11 @@ class _Recovery:
             database = self.make_database()
             try:
                 ending = read_snapshot(name, self._chunks(path), database.parser(self.rules.length_max))
-                database.settle(zxid_of_name(name))
+                zxid = zxid_of_name(name)
+                # A tree may have grown while it was read, as Apache's do; an older one has got another's name.
+                if ending.last_zxid is not None and ending.last_zxid < zxid:
+                    raise WireError(f"it holds the tree of {format_zxid(ending.last_zxid)}, which its name is not of")
+                database.settle(zxid)
             except WireError as error:
                 damage = damage or f"{path}: {error}"
                 self.warnings.append(f"{path}: {error}; an older snapshot is tried")

@@ -176,6 +176,10 @@ class ReadOnlyFiles(RealFiles):
         """See IFiles."""
         self.changes.append(("remove", path))
 
+    def is_writable(self, path: str) -> bool:
+        """See IFiles. What is only looked at need not be."""
+        return True
+
     def make_directory(self, path: str) -> None:
         """See IFiles."""
         self.changes.append(("make directory", path))
