@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zktw.terms.codes import ErrorCode, OpCode
-from zktw.terms.limits import OUTLOOK_ACLS_MAX
+from zktw.terms.limits import CLOSE_SESSION_BYTES_MAX, OUTLOOK_ACLS_MAX
 from zktw.tree.acl import is_allowed
 from zktw.tree.owner import NodeKind
 from zktw.wire.records import OPEN_ACL, Acl, Acls, Identity
@@ -145,6 +145,21 @@ def test_a_session_that_ends_takes_what_it_has_proposed_with_it() -> None:
     assert [(xid, err) for xid, err, _ in server.take(other)] == [(1, 0)]
     assert {"/new", "/old"} <= set(server.database.tree.nodes)
     assert server.database.tree.ephemeral_count == 0
+    server.hold_to_log()
+
+
+def test_the_end_of_a_session_with_many_ephemerals_is_no_longer_than_a_request() -> None:
+    """Apache's servers read no longer entry of a log: the directory could never be given to one."""
+    server = DataServer()
+    client = server.connect()
+    name = "/" + "n" * 10_000
+    count = 2 * CLOSE_SESSION_BYTES_MAX // len(name)
+    for number in range(count):
+        assert server.create(client, f"{name}{number}", flags=1) == 0
+    assert server.ask(client, OpCode.CLOSE_SESSION)[0] == 0
+    assert CLOSE_SESSION_BYTES_MAX - 2 * len(name) < len(server.log[-1]) < CLOSE_SESSION_BYTES_MAX + 100
+    assert server.database.tree.ephemeral_count == 0
+    assert not any(path.startswith(name) for path in server.database.tree.nodes)
     server.hold_to_log()
 
 

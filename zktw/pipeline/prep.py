@@ -4,12 +4,13 @@ import struct
 from collections.abc import Callable
 
 from zktw.pipeline.auth import Authentication
+from zktw.pipeline.figures import LENGTH_BYTES
 from zktw.pipeline.outlook import Outlook
 from zktw.pipeline.proposal import NullFieldError, Proposal, next_version, refuse
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError, ZkError
-from zktw.terms.limits import ACL_ITEMS_MAX, EXPANDED_BYTES_MAX
+from zktw.terms.limits import ACL_ITEMS_MAX, CLOSE_SESSION_BYTES_MAX, EXPANDED_BYTES_MAX
 from zktw.tree.acl import expansion
 from zktw.tree.change import is_leaf
 from zktw.tree.database import Database
@@ -29,7 +30,7 @@ from zktw.wire.client import (
     read_set_acl,
     read_set_data,
 )
-from zktw.wire.jute import Reader
+from zktw.wire.jute import Reader, encode_text
 from zktw.wire.records import NULL_ID, Acls, Identity
 from zktw.wire.txn import (
     CheckTxn,
@@ -323,7 +324,7 @@ class PrepRequestProcessor:
         paths = self.outlook.ephemerals_of(request.session_id)
         for path in paths:
             self.outlook.propose(header, OpCode.DELETE, DeleteTxn(path))
-        return CloseSessionTxn(paths if self._close_session_txn else None)
+        return CloseSessionTxn(_that_fit(paths) if self._close_session_txn else None)
 
     def _delete_container(self, request: Request, header: TxnHeader) -> Txn:
         path = request.frame[BODY:].decode("utf-8")
@@ -334,3 +335,13 @@ class PrepRequestProcessor:
             # Another node has come to stand there meanwhile. Apache would delete one that is to stay.
             raise ZkError(ErrorCode.BAD_VERSION)
         return DeleteTxn(path)
+
+
+def _that_fit(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """As many of the paths as the end of a session names."""
+    size = 0
+    for count, path in enumerate(paths):
+        size += LENGTH_BYTES + len(encode_text(path))
+        if size > CLOSE_SESSION_BYTES_MAX:
+            return paths[:count]
+    return paths

@@ -30,6 +30,8 @@ STALL_MS = 250
 CLIENT_BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 # Bytes of replies after which they are written before the next request is taken; above a transport's own mark.
 CLIENT_OUT_BYTES_MAX = 256 * 1024
+# What is read of a client that is told more than it takes: so its pings are heard, while its requests wait.
+CLIENT_HELD_BYTES_MAX = 64 * 1024
 # Requests of one client that wait for a write of its own; and what the replies to them may have, as they look now.
 CLIENT_WAITING_MAX = 128
 CLIENT_REPLIES_BYTES_MAX = 1024 * 1024
@@ -41,5 +43,8 @@ DIGESTS_MAX = 1024
 IDENTITIES_MAX = 1000
 # What the entries of scheme auth in one request may become: with the request less than what a log's reader takes.
 EXPANDED_BYTES_MAX = 512 * 1024
+# The ephemerals that the end of a session names: readers of Apache's take no entry of a log much longer than a request,
+# and remove of themselves what else the session has.
+CLOSE_SESSION_BYTES_MAX = 512 * 1024
 # Lists that proposals have named, before those that none of them needs any more are forgotten.
 OUTLOOK_ACLS_MAX = 1024
