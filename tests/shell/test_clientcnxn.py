@@ -8,8 +8,8 @@ from clientport import TIMEOUT_MS, ClientPort, Link, Service
 from twisted.internet.address import IPv6Address
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from zktw.net.clientcnxn import java_host
 from zktw.net.clientfactory import QUIET_MS
+from zktw.net.hosts import java_host
 from zktw.terms.limits import CONNECT_REQUEST_BYTES_MAX, CONNECT_REQUEST_BYTES_MIN
 
 CONNECT = bytes.fromhex("00000000000000000000000000002710000000000000000000000010" + "00" * 16 + "00")
@@ -365,6 +365,17 @@ def test_counts_of_connections_are_reset() -> None:
 )
 def test_addresses_are_shown_as_apache_shows_them(host: str, shown: str) -> None:
     assert java_host(host) == shown
+
+
+def test_a_client_by_ipv4_is_that_on_a_socket_of_ipv6_too() -> None:
+    port = ClientPort(max_client_cnxns=1)
+    link = port.connected("::ffff:192.0.2.1")
+    assert link.cnxn is not None
+    assert link.cnxn.host == "192.0.2.1"
+    assert link.cnxn.peer.startswith("/192.0.2.1:")
+    assert port.connect("192.0.2.1") is None
+    assert port.connect("::ffff:192.0.2.1") is None
+    assert port.connect("::ffff:c000:201") is not None, "no address that a system shows so"
 
 
 def test_a_client_by_ipv6_is_counted_by_its_address() -> None:

@@ -1,5 +1,6 @@
 """Listener: binds every address or none, tries again, and waits for a port that is still closing."""
 
+import errno
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
-from zktw.net.listener import BIND_PAUSE_MS, Listener
+from zktw.net.listener import BIND_PAUSE_MS, BOTH, Listener
 
 PAUSE_S = BIND_PAUSE_MS / 1000
 
@@ -39,9 +40,12 @@ class Reactor(Clock):
         self.held: list[tuple[str, int]] = []
         self.closing: list[Port] = []
         self.backlogs: list[int] = []
+        self.no_ipv6 = 0
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         where = (interface, port)
+        if interface == "::" and self.no_ipv6:
+            raise CannotListenError(interface, port, OSError(self.no_ipv6, "no IPv6"))
         if where in self.held:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         self.held.append(where)
@@ -75,6 +79,30 @@ def test_every_address_is_bound_at_once() -> None:
     opened.open()
     assert opened.results == ["open"]
     assert opened.reactor.held == [ONE, TWO, ("", 3889)]
+
+
+def test_every_address_is_one_of_ipv6_too() -> None:
+    opened = Opened((BOTH, 2181), ONE)
+    opened.open()
+    assert opened.results == ["open"]
+    assert opened.reactor.held == [("::", 2181), ONE]
+
+
+@pytest.mark.parametrize("error", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_unless_the_system_has_none(error: int) -> None:
+    opened = Opened((BOTH, 2181))
+    opened.reactor.no_ipv6 = error
+    opened.open()
+    assert opened.results == ["open"]
+    assert opened.reactor.held == [("", 2181)]
+
+
+def test_a_held_port_is_no_lack_of_ipv6() -> None:
+    opened = Opened((BOTH, 2181))
+    opened.reactor.held = [("::", 2181)]
+    with pytest.raises(CannotListenError, match="Address already in use"):
+        opened.listener.bind()
+    assert opened.reactor.held == [("::", 2181)]
 
 
 def test_all_or_none() -> None:

@@ -1,7 +1,6 @@
 """ClientCnxn: one connection on a client port: four-letter words, and the frames of clients with a session."""
 
 import struct
-from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -11,10 +10,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zktw.net.clientservice import Pipeline
+from zktw.net.hosts import java_host, plain_host
 from zktw.pipeline.request import Client
 from zktw.terms.errors import WireError
 from zktw.terms.limits import (
     CLIENT_BACKLOG_BYTES_MAX,
+    CLIENT_HELD_BYTES_MAX,
     CLIENT_OUT_BYTES_MAX,
     CLIENT_REPLIES_BYTES_MAX,
     CLIENT_WAITING_MAX,
@@ -61,7 +62,7 @@ class ClientCnxn(Protocol):
         self._pieces: list[bytes] = []
         self._missing = 0
         self._over = False
-        # The client does not take what it is told: nothing more is read from it.
+        # The client does not take what it is told: no request of it is taken either.
         self._choked = False
         self._backlog = 0
         self._paused = False
@@ -82,7 +83,7 @@ class ClientCnxn(Protocol):
 
     def connectionMade(self) -> None:
         address = self.transport.getPeer()
-        self.host = str(getattr(address, "host", "?"))
+        self.host = plain_host(str(getattr(address, "host", "?")))
         self.peer = f"/{java_host(self.host)}:{getattr(address, 'port', '?')}"
         self.transport.bufferSize = READ_BYTES
         # A plain socket's transport; others buffer in ways of their own.
@@ -110,6 +111,8 @@ class ClientCnxn(Protocol):
             data = b"".join(self._pieces)
             self._pieces.clear()
         self._held = self._held + data if self._held else data
+        if self._choked and self._pipeline is not None and self.client is not None:
+            self._pipeline.heard(self.client)
         self.take()
 
     # -- the first frame, or a word ----------------------------------------------------------------------------------
@@ -200,6 +203,9 @@ class ClientCnxn(Protocol):
 
     def take(self) -> None:
         """Take what has come, as far as there is room for it."""
+        if self._choked:
+            self._leave_unread()
+            return
         pipeline, client = self._pipeline, self.client
         assert pipeline is not None
         assert client is not None
@@ -213,6 +219,13 @@ class ClientCnxn(Protocol):
             pipeline.broken(Failure())
             return
         pipeline.leave(client)
+
+    def _leave_unread(self) -> None:
+        """Read on without taking anything, within bounds: whoever reads slowly, but pings, is not to expire."""
+        if len(self._held) > CLIENT_HELD_BYTES_MAX:
+            self._pause()
+        elif self._paused and not self._over:
+            self._resume()
 
     def _take(self, pipeline: Pipeline) -> bool:
         """Whether there may be more to take as soon as what was answered is written."""
@@ -248,8 +261,7 @@ class ClientCnxn(Protocol):
             pipeline.throttled(client)
             return False
         if self._paused:
-            self._paused = False
-            self.transport.resumeProducing()
+            self._resume()
         return client.out_bytes > CLIENT_OUT_BYTES_MAX
 
     def _refuse_length(self, length: int) -> None:
@@ -261,6 +273,10 @@ class ClientCnxn(Protocol):
         if not self._paused:
             self._paused = True
             self.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self.transport.resumeProducing()
 
     def flush(self) -> None:
         """Write what the client is to be told; end the connection if that is all there will be."""
@@ -305,7 +321,8 @@ class ClientCnxn(Protocol):
     def pauseProducing(self) -> None:
         """The client reads more slowly than it is told: take no more of its requests."""
         self._choked = True
-        self._pause()
+        if len(self._held) > CLIENT_HELD_BYTES_MAX:
+            self._pause()
 
     def resumeProducing(self) -> None:
         """It has caught up."""
@@ -364,14 +381,3 @@ class ClientCnxn(Protocol):
         if self.client is not None and self._pipeline is not None:
             self._pipeline.closed(self.client)
         self._factory.closed(self)
-
-
-def java_host(host: str) -> str:
-    """An address as the words show it: IPv6 in brackets and without abbreviation."""
-    if ":" not in host:
-        return host
-    try:
-        groups = IPv6Address(host.partition("%")[0]).exploded.split(":")
-    except AddressValueError:
-        return f"[{host}]"
-    return f"[{':'.join(f'{int(group, 16):x}' for group in groups)}]"

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from zktw.net.clientcnxn import ClientCnxn
 from zktw.net.clientservice import Service
+from zktw.net.hosts import plain_host
 from zktw.net.quiet import Quiet
 from zktw.wire.client import ConnectRequest
 
@@ -55,7 +56,7 @@ class ClientCnxnFactory(ServerFactory):
         self._silences = Quiet(QUIET_MS)
 
     def buildProtocol(self, addr: Any) -> ClientCnxn | None:
-        host = str(getattr(addr, "host", "?"))
+        host = plain_host(str(getattr(addr, "host", "?")))
         if 0 < self._max_client_cnxns <= self._by_host.get(host, 0):
             self._reject(host, f"its address has {self._max_client_cnxns} connections (maxClientCnxns)")
         elif 0 < self._max_cnxns <= len(self._cnxns):

@@ -36,6 +36,9 @@ class Pipeline(Interface):
     def connect(self, client: Client, asked: ConnectRequest) -> str:
         """The first frame; why the client is turned away without an answer, or ""."""
 
+    def heard(self, client: Client) -> None:
+        """It has said something that is not taken yet: it is alive."""
+
     def on_frame(self, client: Client, frame: bytes) -> None:
         """A request."""
 

@@ -1,5 +1,6 @@
 """Listener: one factory on one or several addresses, bound with retries."""
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,17 +15,22 @@ from twisted.python.failure import Failure
 log = Logger()
 
 BIND_PAUSE_MS = 1000
+# As an address: IPv6, and with it IPv4, as a server in Java listens; IPv4 alone where the system has nothing else.
+BOTH = "*"
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 # Ports below this need privileges, which twistd sheds after privilegedStartService.
 UNPRIVILEGED_PORT_MIN = 1024
 
 
 def endpoint_for(reactor: Any, host: str, port: int, backlog: int = -1) -> Any:
-    """The endpoint of a configured address: "" is every address; "systemd:..." a socket that systemd has opened."""
+    """The endpoint of a configured address; "" is every one of IPv4, "systemd:..." a socket that systemd has opened."""
     if host.startswith("systemd:"):
         try:
             return serverFromString(reactor, host)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{host}: systemd has opened no such socket for us ({error})") from error
+    if host == BOTH:
+        host = "::"
     kind = TCP6ServerEndpoint if isIPv6Address(host) else TCP4ServerEndpoint
     return kind(reactor, port, backlog=backlog if backlog > 0 else 50, interface=host)
 
@@ -58,14 +64,20 @@ class Listener:
         """Bind now, once; raises CannotListenError, which names the address. Nothing if bound already."""
         if self._ports:
             return
-        for endpoint in [endpoint_for(self._reactor, host, port, self._backlog) for host, port in self._addresses]:
-            failures: list[Failure] = []
-            # Server endpoints listen at once or fail at once.
-            listening = endpoint.listen(self._factory)
-            listening.addCallbacks(self._ports.append, failures.append)
-            if failures:
+        endpoints = [endpoint_for(self._reactor, host, port, self._backlog) for host, port in self._addresses]
+        for (host, port), endpoint in zip(self._addresses, endpoints, strict=True):
+            failure = self._listen(endpoint)
+            if failure is not None and host == BOTH and _lacks_ipv6(failure):
+                failure = self._listen(endpoint_for(self._reactor, "", port, self._backlog))
+            if failure is not None:
                 self._close_ports()
-                failures[0].raiseException()
+                failure.raiseException()
+
+    def _listen(self, endpoint: Any) -> Failure | None:
+        failures: list[Failure] = []
+        # Server endpoints listen at once or fail at once.
+        endpoint.listen(self._factory).addCallbacks(self._ports.append, failures.append)
+        return failures[0] if failures else None
 
     def open(self, retries: int) -> Deferred[None]:
         """Bind, again and again at a pause, `retries` times (0: for ever). Fails with the last CannotListenError."""
@@ -106,3 +118,8 @@ class Listener:
             self._closing.addCallback(lambda _: stopped)
         self._closing.addCallback(lambda _: closed.callback(None))
         return closed
+
+
+def _lacks_ipv6(failure: Failure) -> bool:
+    error = failure.value
+    return isinstance(error, CannotListenError) and getattr(error.socketError, "errno", None) in _NO_IPV6

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from zktw.config import Config
 from zktw.net.clientfactory import ClientCnxnFactory
-from zktw.net.listener import Listener
+from zktw.net.listener import BOTH, Listener
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.collector import Collector
@@ -255,4 +255,4 @@ def entry_bytes_max(config: Config) -> int:
 def _client_bindings(config: Config) -> list[tuple[str, int]]:
     if config.client_port is None:
         return []
-    return [(config.client_address, config.client_port)]
+    return [(config.client_address or BOTH, config.client_port)]

@@ -219,6 +219,11 @@ class DataHost:
             return "too many handshakes at once (connection_throttle_tokens)"
         return self.service.connect(client, asked)
 
+    def heard(self, client: Client) -> None:
+        """See Pipeline."""
+        if client.session is not None:
+            client.session.heard_ms = self._clock.now_ms()
+
     def has_room_for(self, size: int) -> bool:
         """See Pipeline."""
         if self.service.large_bytes + size <= self._config.data.large_request_max_bytes:
