@@ -177,6 +177,12 @@ def test_no_digests_do_not_need_the_nodes_left_out() -> None:
     assert (config.data.close_session_txn, config.data.digest_enabled, config.warnings) == (True, False, ())
 
 
+@pytest.mark.parametrize("line", ["digest.enabled=false", "closeSessionTxn.enabled=false"])
+def test_without_digests_a_snapshot_ends_with_its_tree(line: str) -> None:
+    """Apache's servers that expect a digest found no valid snapshot: they took the last zxid for one."""
+    assert not data(line, "serializeLastProcessedZxid.enabled=true").serialize_last_zxid
+
+
 def test_digests_that_are_asked_for_need_the_nodes() -> None:
     assert "digest.enabled=true needs it" in refusal("closeSessionTxn.enabled=false", "digest.enabled=true")
 

@@ -97,7 +97,8 @@ def read_data(values: Values) -> DataConfig:
         force_sync=not values.word("forceSync", False, truth="no"),
         fsync_warning_ms=values.number("fsync.warningthresholdms", 1000, lowest=0),
         digest_enabled=digest_enabled,
-        serialize_last_zxid=values.flag("serializeLastProcessedZxid.enabled", True),
+        # What stands behind a tree is told by its place: a reader with digests would take the zxid for one.
+        serialize_last_zxid=values.flag("serializeLastProcessedZxid.enabled", True) and digest_enabled,
         close_session_txn=close_session_txn,
         compression=_compression(values),
         extended_types=values.flag("extendedTypesEnabled", False),

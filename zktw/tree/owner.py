@@ -4,7 +4,6 @@ from enum import Enum
 
 CONTAINER_OWNER = -(2**63)
 TTL_MAX_MS = 2**40 - 1
-TTL_353_MAX_MS = 2**63 - 1
 _TTL_MARK = 0xFF
 _TTL_BITS = 0xFF00 << 48
 
@@ -44,9 +43,8 @@ class OwnerRules:
 
     def ttl_of(self, owner: int) -> int:
         """The milliseconds that a TTL node lives without change."""
-        return owner & (TTL_353_MAX_MS if self.emulate_353 else TTL_MAX_MS)
+        return owner & TTL_MAX_MS
 
     def owner_of_ttl(self, ttl: int) -> int:
-        """The owner that says so."""
-        unsigned = (1 << 63 if self.emulate_353 else _TTL_BITS) | ttl
-        return unsigned - (1 << 64)
+        """The owner that says so. Never that of 3.5.3: such owners are read where that is configured, not written."""
+        return (_TTL_BITS | ttl) - (1 << 64)
