@@ -95,6 +95,21 @@ def test_the_end_of_a_session_before_nodes_were_named() -> None:
     )
 
 
+@pytest.mark.parametrize("digest", [0, 5, 1 << 33, (1 << 64) - 1])
+def test_the_end_of_a_session_that_names_no_nodes_and_has_a_digest(digest: int) -> None:
+    """Apache 3.9 with closeSessionTxn.enabled=false writes it so."""
+    header = TxnHeader(1, 2, 3, 4, OpCode.CLOSE_SESSION)
+    payload = encode_txn(header, CloseSessionTxn(None), digest)
+    assert decode_txn(payload, LENGTH_MAX) == (header, CloseSessionTxn(None), digest)
+
+
+def test_one_short_path_is_no_digest() -> None:
+    header = TxnHeader(1, 2, 3, 4, OpCode.CLOSE_SESSION)
+    txn = CloseSessionTxn(("/abc",))
+    assert decode_txn(encode_txn(header, txn, None), LENGTH_MAX) == (header, txn, None)
+    assert decode_txn(encode_txn(header, txn, 7), LENGTH_MAX) == (header, txn, 7)
+
+
 @pytest.mark.parametrize("type_", [0, 3, 14 << 8, -12, 99])
 def test_unknown_kinds_are_refused(type_: int) -> None:
     with pytest.raises(WireError):

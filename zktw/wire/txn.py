@@ -206,8 +206,20 @@ def _read_txn(reader: Reader, type_: int) -> Txn:
         case OpCode.CREATE_SESSION:
             return CreateSessionTxn(reader.i32())
         case OpCode.CLOSE_SESSION:
-            return CloseSessionTxn(tuple(map(_deletable, read_paths(reader))) if reader.remaining else None)
+            return CloseSessionTxn(tuple(map(_deletable, read_paths(reader))) if _names_nodes(reader) else None)
     raise WireError(f"a transaction of the unknown type {type_}")
+
+
+def _names_nodes(reader: Reader) -> bool:
+    """Whether the end of a session has a record: without one, a digest at most follows, which two paths are not.
+
+    Apache's servers with closeSessionTxn.enabled=false write such.
+    """
+    if reader.remaining != _DIGEST.size:
+        return reader.remaining > 0
+    version = reader.i32()
+    reader.offset -= _INT_SIZE
+    return version != DIGEST_VERSION
 
 
 def _read_create(reader: Reader, type_: int) -> CreateTxn:
