@@ -107,4 +107,5 @@ def test_a_thousand_words_leave_nothing_behind(server: Node) -> None:
     for _ in range(1000):
         assert server.ask("ruok") == "imok"
     after = server.ask("mntr").split("zk_open_file_descriptor_count\t")[1].split()[0]
-    assert after == before
+    # A connection of before may have been about to end.
+    assert int(after) <= int(before)
