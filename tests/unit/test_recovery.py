@@ -258,6 +258,12 @@ class TestSnapshots:
         put(files, snapshot_3=content, log_1=log(1, 2))
         assert refusal(files).startswith(f"{DATA}/snapshot.3: cannot be read, and what else there is ends at 0x2: ")
 
+    def test_an_older_one_where_the_newest_is_cut_short(self, files: MemoryFiles) -> None:
+        put(files, snapshot_3=snapshot(database(1, 2, 3))[:-2], log_1=log(1, 2), log_3=log(3))
+        recovered = start(directory(files))
+        assert recovered.last_zxid == 3
+        assert recovered.warnings == (f"{DATA}/snapshot.3: not written to its end; an older snapshot is tried",)
+
     def test_an_older_one_under_another_s_name(self, files: MemoryFiles) -> None:
         put(files, snapshot_3=snapshot(database(1), last_zxid=1), log_1=log(1, 2), log_3=log(3))
         recovered = start(directory(files))

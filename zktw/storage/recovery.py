@@ -149,9 +149,15 @@ class _Recovery:
     def _load_snapshot(self) -> Database | None:
         """The newest snapshot that is whole; None if there is none."""
         damage = ""
-        candidates = [name for name in reversed(self.datadir.snapshot_names()) if self.datadir.is_whole(name)]
-        for name in candidates[:_CANDIDATES_MAX]:
+        tried = 0
+        for name in reversed(self.datadir.snapshot_names()):
             path = f"{self.datadir.snapshots}/{name}"
+            if not self.datadir.is_whole(name):
+                self.warnings.append(f"{path}: not written to its end; an older snapshot is tried")
+                continue
+            if tried == _CANDIDATES_MAX:
+                break
+            tried += 1
             database = self.make_database()
             try:
                 ending = read_snapshot(name, self._chunks(path), database.parser(self.rules.length_max))
