@@ -5,8 +5,8 @@ from dataclasses import fields
 from typing import NamedTuple
 
 import pytest
+from test_config import STANDALONE, load, said_of
 
-from tests.unit.test_config import STANDALONE, load, said_of
 from zktw.config.data import ALGORITHMS, ConnectionThrottle, DataConfig
 from zktw.config.keys import PROPERTIES, Effect
 from zktw.terms.errors import ConfigError
