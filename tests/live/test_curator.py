@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ensemble import Ensemble, missing
+from ensemble import missing
+from transcripts import said_over_a_kill
 
 pytestmark = pytest.mark.live
 
@@ -43,35 +44,8 @@ def compile_program(directory: Path) -> list[str]:
 
 
 def transcript(command: list[str], kind: str) -> list[str]:
-    """What the program prints on a server of this kind, which is killed and started where it says RESTART."""
-    said: list[str] = []
-    with Ensemble([kind], properties=PROPERTIES, tick_ms=1000) as ensemble:
-        ensemble.start()
-        ensemble.wait_serving()
-        node = ensemble[1]
-        errors = ensemble.directory / "errors"
-        with (
-            open(errors, "wb") as log,
-            subprocess.Popen(
-                ["timeout", "240", *command, node.address],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            ) as process,
-        ):
-            assert process.stdin is not None
-            assert process.stdout is not None
-            for line in process.stdout:
-                said.append(line.rstrip("\n"))
-                if said[-1] == "RESTART":
-                    node.kill()
-                    ensemble.start(node)
-                    ensemble.wait_serving(node)
-                    process.stdin.write("\n")
-                    process.stdin.flush()
-        assert process.returncode == 0, "\n".join([*said, errors.read_text()])
-    return said
+    """What the program prints on a server of this kind."""
+    return said_over_a_kill(kind, command, PROPERTIES, timeout_s=240, tick_ms=1000)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ensemble import Ensemble, missing
+from ensemble import missing
+from transcripts import said_over_a_kill
 
 pytestmark = pytest.mark.live
 
 SOURCE = Path(__file__).parent / "programs" / "native_session.c"
 HEADER = "zookeeper/zookeeper.h"
 COMPILER = os.environ.get("CC", "cc")
+PROPERTIES = {"zookeeper.extendedTypesEnabled": "true"}
 
 
 def compile_program(directory: Path) -> Path:
@@ -35,26 +37,8 @@ def compile_program(directory: Path) -> Path:
 
 
 def transcript(program: Path, kind: str) -> list[str]:
-    """What the program prints on a server of this kind, which is killed and started where it says RESTART."""
-    said: list[str] = []
-    with Ensemble([kind], properties={"zookeeper.extendedTypesEnabled": "true"}) as ensemble:
-        ensemble.start()
-        ensemble.wait_serving()
-        node = ensemble[1]
-        command = ["timeout", "120", str(program), node.address]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            for line in process.stdout:
-                said.append(line.rstrip("\n"))
-                if said[-1] == "RESTART":
-                    node.kill()
-                    ensemble.start(node)
-                    ensemble.wait_serving(node)
-                    process.stdin.write("\n")
-                    process.stdin.flush()
-        assert process.returncode == 0, said[-1]
-    return said
+    """What the program prints on a server of this kind."""
+    return said_over_a_kill(kind, [str(program)], PROPERTIES, timeout_s=120)
 
 
 @pytest.fixture(scope="module")

@@ -1,49 +1,15 @@
 """Journal: group commit; what is said once a write is durable, and when none is under way. The test is the thread."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
-from zope.interface import implementer
+from heldworker import HeldWorker
 
 from zktw.storage.datadir import DataDir
-from zktw.storage.files import IWorker
 from zktw.storage.journal import Journal
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.errors import StorageError
-
-
-@implementer(IWorker)
-class HeldWorker:
-    """Keeps what it is given to run until the test lets it."""
-
-    def __init__(self) -> None:
-        self.held: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
-
-    def start(self) -> None:
-        """See IWorker."""
-
-    def stop(self) -> Deferred[None]:
-        """See IWorker."""
-        return succeed(None)
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """See IWorker."""
-        done: Deferred[Any] = Deferred()
-        self.held.append((done, function, args))
-        return done
-
-    def let(self) -> None:
-        """Run the oldest."""
-        done, function, args = self.held.pop(0)
-        try:
-            result = function(*args)
-        except StorageError as error:
-            done.errback(error)
-        else:
-            done.callback(result)
 
 
 class WrittenDown(DataDir):
@@ -97,7 +63,7 @@ class LogWrittenDown(TxnLog):
 
 @pytest.fixture
 def worker() -> HeldWorker:
-    return HeldWorker()
+    return HeldWorker(StorageError)
 
 
 @pytest.fixture

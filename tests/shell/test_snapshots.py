@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from heldworker import HeldWorker
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as Reactor
-from zope.interface import implementer
 
 from zktw.node.clock import Clock, Random
 from zktw.sim.disk import SimDisk
 from zktw.storage.datadir import NEW_PREFIX, DataDir
-from zktw.storage.files import IWorker
 from zktw.storage.recovery import Rules, recover
 from zktw.storage.snapshots import SLICES_AHEAD_MAX, Snapshotter
 from zktw.terms.codes import OpCode
@@ -25,37 +24,6 @@ from zktw.wire.txn import CreateTxn, TxnHeader, encode_txn
 DIRECTORY = "/d/version-2"
 # More than rounding makes of the present moment.
 TURN_S = 1e-6
-
-
-@implementer(IWorker)
-class HeldWorker:
-    """Keeps what it is given to run until the test lets it."""
-
-    def __init__(self) -> None:
-        self.held: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
-
-    def start(self) -> None:
-        """See IWorker."""
-
-    def stop(self) -> Deferred[None]:
-        """See IWorker."""
-        return succeed(None)
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """See IWorker."""
-        done: Deferred[Any] = Deferred()
-        self.held.append((done, function, args))
-        return done
-
-    def let(self) -> None:
-        """Run the oldest."""
-        done, function, args = self.held.pop(0)
-        try:
-            result = function(*args)
-        except Exception as error:
-            done.errback(error)
-        else:
-            done.callback(result)
 
 
 def filled(count: int) -> Database:

@@ -7,16 +7,21 @@ from zktw.terms.limits import OUTLOOK_ACLS_MAX
 from zktw.tree import change
 from zktw.tree.change import Change
 from zktw.tree.datatree import DataTree
-from zktw.tree.node import OPEN_ACL_ID, acl_of, digest_of, owner_of
+from zktw.tree.node import (
+    DIGEST_MASK,
+    OPEN_ACL_HEAD,
+    OPEN_ACL_ID,
+    acl_of,
+    digest_of,
+    owner_of,
+)
 from zktw.tree.paths import ROOT, SYSTEM_PREFIX
 from zktw.tree.prepared import PreparedCreate
 from zktw.wire.records import OPEN_ACL, Acls
 from zktw.wire.txn import CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader
 
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
 # The first number of a list that only proposals have; the tree's are positive, and -1 is the open list.
 _FIRST_ACL_ID = -2
-_OPEN = b"\xff" * 8
 
 
 class Outlook:
@@ -26,10 +31,6 @@ class Outlook:
     """
 
     def __init__(self, tree: DataTree) -> None:
-        self.begin(tree)
-
-    def begin(self, tree: DataTree) -> None:
-        """Nothing is proposed."""
         self._tree = tree
         self.records: dict[str, bytes | None] = {}
         # Which proposal a record is of, and which records each proposal has, oldest first.
@@ -115,7 +116,7 @@ class Outlook:
             # An earlier proposal of the same node must not take this one with it.
             self._newest.pop(path, None)
         self.records[path] = record
-        self.digest = digest = self.digest + digest_change & _MASK
+        self.digest = digest = self.digest + digest_change & DIGEST_MASK
         return digest
 
     def _hold(self, changes: list[Change]) -> None:
@@ -127,7 +128,7 @@ class Outlook:
                 raw = b"" if path == ROOT else path.encode("utf-8")
                 gone = digest_of(raw, old) if old is not None else 0
                 come = digest_of(raw, new) if new is not None else 0
-                self.digest = self.digest + come - gone & _MASK
+                self.digest = self.digest + come - gone & DIGEST_MASK
         self._changed += [path for path, _, _ in changes]
 
     def open(self) -> None:
@@ -189,4 +190,4 @@ class Outlook:
 
 def _is_lasting(record: bytes) -> bool:
     """Whether the number of its list is one that the tree knows."""
-    return record[0] != 0xFF or record[:8] == _OPEN
+    return record[0] != 0xFF or record[:8] == OPEN_ACL_HEAD

@@ -14,7 +14,15 @@ from zktw.terms.limits import ACL_ITEMS_MAX, CLOSE_SESSION_BYTES_MAX, EXPANDED_B
 from zktw.tree.acl import expansion
 from zktw.tree.change import is_leaf
 from zktw.tree.database import Database
-from zktw.tree.node import cversion_of, data_of, owner_of, stat_of, version_of, wrap32
+from zktw.tree.node import (
+    OPEN_ACL_HEAD,
+    cversion_of,
+    data_of,
+    owner_of,
+    stat_of,
+    version_of,
+    wrap32,
+)
 from zktw.tree.owner import TTL_MAX_MS, NodeKind
 from zktw.tree.paths import SPECIAL, is_valid, parent_of, sequence_suffix
 from zktw.tree.quota import exceeded
@@ -58,8 +66,6 @@ _MODES = {int(mode): mode for mode in CreateMode}
 _REAPED = (NodeKind.CONTAINER, NodeKind.TTL)
 # Schemes whose ids Apache looks at.
 _READ_IDS = frozenset({"world", "digest", "ip"})
-# The number of the open list, -1, as a record begins with it.
-_OPEN = b"\xff" * 8
 
 
 class PrepRequestProcessor:
@@ -150,7 +156,7 @@ class PrepRequestProcessor:
         return record
 
     def _check_acl(self, record: bytes, perm: Perm, identities: tuple[Identity, ...]) -> None:
-        if record[:8] != _OPEN and not self._auth.allows(self.outlook.acls_of(record), perm, identities):
+        if record[:8] != OPEN_ACL_HEAD and not self._auth.allows(self.outlook.acls_of(record), perm, identities):
             raise ZkError(ErrorCode.NO_AUTH)
 
     def _fix(self, acls: Acls | None, identities: tuple[Identity, ...]) -> Acls:

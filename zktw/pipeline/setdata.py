@@ -10,18 +10,21 @@ import struct
 import zlib
 
 from zktw.pipeline.outlook import Outlook
+from zktw.pipeline.proposal import ANY_VERSION
 from zktw.pipeline.request import Client
 from zktw.terms.codes import OpCode
-from zktw.tree.node import DATA_START, FRONT_BYTES, STAT_BYTES
+from zktw.tree.node import (
+    DATA_START,
+    FRONT_BYTES,
+    OPEN_ACL_HEAD,
+    STAT_BYTES,
+)
 from zktw.tree.paths import SYSTEM_PREFIX
 from zktw.wire.client import BODY, REPLY_HEADER_BYTES
 from zktw.wire.txn import DIGEST_VERSION, HEADER
 
 SET_DATA = int(OpCode.SET_DATA)
 PATH_START = BODY + 4
-ANY_VERSION = -1
-# The number of the open list, -1, as a record begins with it.
-_OPEN = b"\xff" * 8
 _VERSION_LAST = 0x7FFF_FFFF
 _DIGEST_RANGE = 1 << 64
 _crc32 = zlib.crc32
@@ -87,7 +90,7 @@ def work_out(outlook: Outlook, session_id: int, cxid: int, frame: bytes, zxid: i
     if end < at + 4 or len(raw) <= 1 or path.startswith(SYSTEM_PREFIX):
         return None
     old = outlook.record(path)
-    if old is None or old[:8] != _OPEN:
+    if old is None or old[:8] != OPEN_ACL_HEAD:
         return None
     behind = len(old) - STAT_BYTES
     stat = old[behind:]

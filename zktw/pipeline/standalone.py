@@ -18,10 +18,12 @@ from zktw.pipeline.setdata import (
 )
 from zktw.terms.zxid import COUNTER_MAX
 from zktw.tree.database import DIGEST_EVERY
-from zktw.tree.node import STAT_BYTES
+from zktw.tree.node import (
+    DIGEST_MASK,
+    STAT_BYTES,
+)
 from zktw.wire.txn import decode_txn
 
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _LENGTH_MAX = 2**31 - 1
 
 
@@ -134,8 +136,8 @@ class Standalone:
             grown += len(new) - len(asked.old)
             row.append(asked)
             if not asked.zxid % DIGEST_EVERY:
-                database.digests.append((asked.zxid, digest & _MASK))
-        tree.digest = digest & _MASK
+                database.digests.append((asked.zxid, digest & DIGEST_MASK))
+        tree.digest = digest & DIGEST_MASK
         tree.data_bytes += grown
         database.last_zxid = row[-1].zxid
         if waiting:

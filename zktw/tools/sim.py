@@ -142,13 +142,21 @@ def _run_range(options: argparse.Namespace) -> int:
             failed += 1
             print("\n".join(outcome.story[-60:]))
             print(_verdict(outcome, options), flush=True)
+    done = [f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}"]
+    _sum_up(options, failed, total, began_ms, done)
+    print(f"longest way back to a whole ensemble after healing: {slowest_ms:.0f} ms")
+    return 1 if failed else 0
+
+
+def _sum_up(
+    options: argparse.Namespace, failed: int, total: Outcome | DataOutcome, began_ms: int, done: list[str]
+) -> None:
+    """What a range of seeds came to; done says what was done in it, in lines of their own."""
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
     print(f"seeds: {len(options.seeds)}, failed: {failed}")
     print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
-    print(f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}")
+    print(*done, sep="\n")
     print(f"faults: {faults or 'none'}")
-    print(f"longest way back to a whole ensemble after healing: {slowest_ms:.0f} ms")
-    return 1 if failed else 0
 
 
 def _run_one(work: tuple[int, Shape]) -> Outcome:
@@ -209,12 +217,11 @@ def _run_standalone(options: argparse.Namespace) -> int:
             failed += 1
             print("\n".join(outcome.story[-60:]))
             print(_data_verdict(outcome, options), flush=True)
-    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
-    print(f"seeds: {len(options.seeds)}, failed: {failed}")
-    print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
-    print(f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}")
-    print(f"starts: {total.restarts}, orderly stops: {total.clean_stops}")
-    print(f"faults: {faults or 'none'}")
+    done = [
+        f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}",
+        f"starts: {total.restarts}, orderly stops: {total.clean_stops}",
+    ]
+    _sum_up(options, failed, total, began_ms, done)
     print(f"longest way back to all clients served after healing: {total.healed_ms:.0f} ms")
     return 1 if failed else 0
 

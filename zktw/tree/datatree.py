@@ -9,6 +9,8 @@ from zktw.tree.applied import Applied, Event
 from zktw.tree.change import Change
 from zktw.tree.node import (
     DATA_START,
+    DIGEST_MASK,
+    OPEN_ACL_HEAD,
     OPEN_ACL_ID,
     STAT_BYTES,
     NodeFields,
@@ -39,9 +41,7 @@ from zktw.wire.txn import (
 )
 
 _OK = ErrorCode.OK
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
-# The number of the open list and the owner that is none, as records have them.
-_OPEN = b"\xff" * 8
+# The owner that is none, as records have it.
 _NOBODY = bytes(8)
 # Bytes of a record that are not data.
 _OVERHEAD_BYTES = DATA_START + STAT_BYTES
@@ -131,7 +131,7 @@ class DataTree:
                 names[name] = None
         if record[8:16] != _NOBODY:
             self._note_owner(path, record)
-        if record[:8] != _OPEN:
+        if record[:8] != OPEN_ACL_HEAD:
             self.acls.use(acl_of(record))
         self.data_bytes += len(path) + len(record) - _OVERHEAD_BYTES
         if path.startswith(SYSTEM_PREFIX):
@@ -139,7 +139,7 @@ class DataTree:
             if quota is not None and quota[1] == LIMITS:
                 self.quotas.paths[quota[0]] = None
         elif self.digest_enabled:
-            self.digest = self.digest + digest_of(b"" if path == ROOT else path.encode("utf-8"), record) & _MASK
+            self.digest = self.digest + digest_of(b"" if path == ROOT else path.encode("utf-8"), record) & DIGEST_MASK
 
     def _note_owner(self, path: str, record: bytes) -> None:
         owner = owner_of(record)
@@ -171,7 +171,7 @@ class DataTree:
                 raw = b"" if path == ROOT else path.encode("utf-8")
                 gone = digest_of(raw, old) if old is not None else 0
                 come = digest_of(raw, new) if new is not None else 0
-                self.digest = self.digest + come - gone & _MASK
+                self.digest = self.digest + come - gone & DIGEST_MASK
             self.data_bytes += (len(new) if new is not None else 0) - (len(old) if old is not None else 0)
             if new is None:
                 assert old is not None

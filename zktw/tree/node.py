@@ -21,6 +21,10 @@ STAT_BYTES = STAT.size
 _INT = struct.Struct(">i")
 _LONG = struct.Struct(">q")
 OPEN_ACL_ID = -1
+# The same as a record begins with it.
+OPEN_ACL_HEAD = _LONG.pack(OPEN_ACL_ID)
+# Digests are sums of 64 bits.
+DIGEST_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 _front_from = FRONT.unpack_from
 _stat_from = STAT.unpack_from

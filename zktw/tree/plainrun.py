@@ -9,12 +9,12 @@ import struct
 import zlib
 
 from zktw.tree.datatree import DataTree
+from zktw.tree.node import DIGEST_MASK, OPEN_ACL_HEAD
 from zktw.tree.paths import ROOT, SYSTEM_PREFIX
 
 _int_at = struct.Struct(">i").unpack_from
 _pack_int = struct.Struct(">i").pack
 _crc32 = zlib.crc32
-_OPEN = b"\xff" * 8
 _ZEROS_4, _ZEROS_8, _ZEROS_12 = bytes(4), bytes(8), bytes(12)
 # ACL number and StatPersisted behind the data.
 _BEHIND_BYTES = 68
@@ -22,7 +22,6 @@ _PERSISTED_BYTES = 60
 # Shorter paths may be the root, the end of the tree, or the system's.
 _PATH_BYTES_MIN = 12
 _SYSTEM = SYSTEM_PREFIX.encode()
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def insert_run(tree: DataTree, data: bytes, offset: int, length_max: int) -> int:
@@ -43,7 +42,7 @@ def insert_run(tree: DataTree, data: bytes, offset: int, length_max: int) -> int
         if not 0 <= size <= length_max or len(stat) < _PERSISTED_BYTES:
             break
         raw = data[offset + 4 : at]
-        plain = stat[36:40] == _ZEROS_4 and stat[44:52] == _ZEROS_8 and data[behind : behind + 8] == _OPEN
+        plain = stat[36:40] == _ZEROS_4 and stat[44:52] == _ZEROS_8 and data[behind : behind + 8] == OPEN_ACL_HEAD
         if not plain or raw.startswith(_SYSTEM):
             break
         try:
@@ -61,12 +60,13 @@ def insert_run(tree: DataTree, data: bytes, offset: int, length_max: int) -> int
         if path in nodes:
             break
         field = data[at:behind]
-        nodes[path] = b"".join((_OPEN, _ZEROS_12, field, stat[:44], _ZEROS_8, _pack_int(size), _ZEROS_4, stat[52:]))
+        end = _ZEROS_8 + _pack_int(size) + _ZEROS_4 + stat[52:]
+        nodes[path] = b"".join((OPEN_ACL_HEAD, _ZEROS_12, field, stat[:44], end))
         names[name] = None
         if digests:
             digest += _crc32(stat[:16] + stat[52:] + stat[16:52], _crc32(field[4:], _crc32(raw)))
         size_sum += length + size
         offset = behind + _BEHIND_BYTES
-    tree.digest = tree.digest + digest & _MASK
+    tree.digest = tree.digest + digest & DIGEST_MASK
     tree.data_bytes += size_sum
     return offset

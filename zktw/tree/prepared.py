@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from zktw.tree.applied import Applied
 from zktw.tree.datatree import DataTree
+from zktw.tree.node import DIGEST_MASK
 from zktw.wire.txn import CreateTxn
-
-_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ def apply_prepared(tree: DataTree, type_: int, txn: CreateTxn, prepared: Prepare
     if nodes.get(parent_path) is not prepared.parent_old or path in nodes:
         return None
     nodes[parent_path] = parent
-    tree.digest = tree.digest + prepared.digest_change & _MASK
+    tree.digest = tree.digest + prepared.digest_change & DIGEST_MASK
     tree.data_bytes += len(parent) - len(prepared.parent_old) + len(record)
     tree.add(path, record)
     return tree.created(type_, txn, record, parent_path, parent)
