@@ -8,7 +8,11 @@ moment, and only after there has been growth.
 import gc
 from collections.abc import Callable
 
+from twisted.logger import Logger
+
 from zktw.node.clock import Clock
+
+log = Logger()
 
 # The young generations run seldom: what a request makes is freed without them.
 YOUNG, MIDDLE = 20_000, 20
@@ -28,7 +32,6 @@ class Collector:
         self._is_quiet = is_quiet
         self._alarm = clock.alarm(self._look)
         self._last_ms = clock.now_ms()
-        self.longest_ms = 0.0
 
     def start(self) -> None:
         """What is there now stays: it is never looked at again."""
@@ -48,4 +51,4 @@ class Collector:
             return
         gc.collect()
         self._last_ms = self._clock.now_ms()
-        self.longest_ms = max(self.longest_ms, self._last_ms - now_ms)
+        log.debug("collected garbage in {took:.1f} ms", took=self._last_ms - now_ms)
