@@ -150,7 +150,7 @@ class TestWrongCalls:
 
         monkeypatch.setattr(RealFiles, "read", refuse)
         told = zktw("log", "dump", path)
-        assert told.status == 2
+        assert told.status == 1
         assert "Permission denied" in told.err
 
 
