@@ -51,29 +51,31 @@ def parse(data: bytes, piece: int) -> list[QuorumPacket | bytes]:
     found: list[QuorumPacket | bytes] = []
     parser = PacketParser(JUTE_MAXBUFFER)
     tree: Parsing[None] | None = None
-    record = bytearray()
+    stream, record = ByteFeed(), bytearray()
     for start in range(0, len(data), piece):
         packets = parser.feed(data[start : start + piece])
         while True:
             if tree is not None:
+                stream.feed(parser.rest())
                 try:
                     next(tree)
                     break
                 except StopIteration:
                     tree = None
-                    parser.stream.record_into(None)
+                    stream.record_into(None)
                     found.append(bytes(record))
+                    parser.put_back(stream.rest())
                     packets = parser.packets()
             packet = next(packets, None)
             if packet is None:
                 break
             found.append(packet)
             if packet.type == PacketType.SNAP:
-                tree = read_to_signature(parser.stream)
+                tree = read_to_signature(stream)
                 record.clear()
-                parser.stream.record_into(record)
+                stream.record_into(record)
     assert tree is None
-    assert parser.stream.available == 0
+    assert parser.available == 0
     return found
 
 

@@ -90,6 +90,7 @@ def test_a_snap_stream_is_read_to_its_end(name: str, piece: int) -> None:
     trees = 0
     for _, data in streams(name):
         parser = PacketParser(JUTE_MAXBUFFER)
+        stream = ByteFeed()
         following = 0
         tree: Tree | None = None
         reading = None
@@ -97,12 +98,14 @@ def test_a_snap_stream_is_read_to_its_end(name: str, piece: int) -> None:
             packets = parser.feed(data[start : start + piece])
             while True:
                 if reading is not None and tree is not None:
+                    stream.feed(parser.rest())
                     try:
                         next(reading)
                         break
                     except StopIteration:
                         reading = None
                         trees += 1
+                        parser.put_back(stream.rest())
                         packets = parser.packets()
                 packet = next(packets, None)
                 if packet is None:
@@ -110,7 +113,7 @@ def test_a_snap_stream_is_read_to_its_end(name: str, piece: int) -> None:
                 following += trees
                 if packet.type == PacketType.SNAP:
                     tree = Tree()
-                    reading = read_to_signature(parser.stream, tree)
+                    reading = read_to_signature(stream, tree)
         assert reading is None
         if tree is not None:
             assert following > 0
@@ -131,7 +134,7 @@ def test_the_parser_takes_the_fresh_tree_and_refuses_data(name: str) -> None:
         parser = PacketParser(JUTE_MAXBUFFER)
         for packet in parser.feed(data):
             if packet.type == PacketType.SNAP:
-                begin = parser.stream.rest()
+                begin = parser.rest()
                 feed = ByteFeed()
                 feed.feed(begin)
                 fresh = packet.zxid == 1 << 32

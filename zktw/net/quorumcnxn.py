@@ -1,6 +1,6 @@
 """Both ends of the quorum port: packets in, packets out; the conversation is the cores' (zab/)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from typing import Protocol as Interface
 
@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from zktw.net.dialler import tune
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.limits import EARLY_LEARNERS_MAX
+from zktw.wire.jute import ByteFeed
 from zktw.wire.peers import PacketParser, QuorumPacket, encode_packet
 from zktw.wire.snapstream import SnapStreamParser
 
@@ -43,6 +44,7 @@ class LearnerCnxn(Protocol):
         self._packets = PacketParser(data_bytes_max)
         self._tree_parser = tree_parser
         self._tree: SnapStreamParser | None = None
+        self._stream = ByteFeed()
         self._made = made
 
     def connectionMade(self) -> None:
@@ -62,24 +64,31 @@ class LearnerCnxn(Protocol):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        self._packets.stream.feed(data)
         try:
-            while self.events is not None and self._advance(self.events):
-                pass
+            if self._tree is None:
+                packets = self._packets.feed(data)
+            else:
+                packets = iter(())
+                self._stream.feed(data)
+            while self.events is not None and self._advance(self.events, packets):
+                packets = self._packets.packets()
         except (WireError, ProtocolError) as error:
             self._tell_end(str(error))
 
-    def _advance(self, events: LearnerEvents) -> bool:
+    def _advance(self, events: LearnerEvents, packets: Iterator[QuorumPacket]) -> bool:
         """Take what is whole; true where the stream has changed its kind and there may be more to take."""
         if self._tree is not None:
-            body = self._tree.advance(self._packets.stream)
+            body = self._tree.advance(self._stream)
             if body is None:
                 return False
             self._tree = None
+            self._packets.put_back(self._stream.rest())
             events.on_tree(body)
-        for packet in self._packets.packets():
+            return True
+        for packet in packets:
             events.on_packet(packet)
             if self._tree is not None or self.events is None:
+                self._stream.feed(self._packets.rest())
                 return True
         return False
 
