@@ -12,6 +12,8 @@ from zktw.wire.jute import check_length, decode_text, put_string
 
 # The protocol version of ZAB 1.0; a learner that says less than this gets no LEADERINFO.
 PROTOCOL_VERSION = 0x10000
+# What stands behind the tree that follows a SNAP packet (wire document, e.4): a string with its length.
+TREE_SIGNATURE = b"\x00\x00\x00\x0aBenWasHere"
 
 _LEARNER_INFO = struct.Struct(">qiq")
 _LEARNER_INFO_34 = struct.Struct(">qi")
