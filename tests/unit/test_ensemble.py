@@ -8,7 +8,9 @@ from zktw.quorum.ensemble import Address, Ensemble, KeyedError, LearnerType, Quo
 from zktw.quorum.verifier import QuorumHierarchical, QuorumMaj
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}(\.[a-z]{1,4})?", fullmatch=True)
-HOSTS = st.one_of(NAMES, st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str))
+HOSTS = st.one_of(
+    NAMES, st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(lambda ip: Address(str(ip), 1).text()[1:-3])
+)
 PORTS = st.integers(1, 65535)
 SIDS = st.integers(0, 2**63 - 1)
 
@@ -103,7 +105,7 @@ def test_the_text_of_everything() -> None:
         "server.1=a:2888:3888:participant\n"
         "server.2=b1:2889:3889|b2:2888:3888:participant\n"
         "server.3=c:2888:3888:participant;0.0.0.0:2181\n"
-        "server.10=[2001:db8::1]:2888:3888:observer;[::1]:2181\n"
+        "server.10=[2001:db8:0:0:0:0:0:1]:2888:3888:observer;[0:0:0:0:0:0:0:1]:2181\n"
         "group.1=1:2\ngroup.2=3\nweight.2=0\nversion=1000000ab"
     )
     assert (ensemble.voters, ensemble.observers) == ((1, 2, 3), (10,))

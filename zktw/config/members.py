@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from zktw.config.sources import MEMBER_KEYS, read_keys
 from zktw.config.values import Values, cut
-from zktw.quorum.ensemble import DIGITS_MAX, Address, Ensemble, KeyedError, LearnerType, QuorumServer, parse_version
+from zktw.quorum.ensemble import DIGITS_MAX, Ensemble, KeyedError, LearnerType, QuorumServer, parse_version
 from zktw.terms.errors import ConfigError
 
 SID_EXTENDED_MAX = 254
-WILDCARDS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def read_membership(values: Values, static: Mapping[str, str], data_dir: str, re
         raise values.error("peerType", "unknown role; participant or observer")
     try:
         ensemble = Ensemble.from_keys(keys, version=version, multi_address=values.flag("multiAddress.enabled", False))
-        _check_clashes(ensemble, keys)
+        ensemble.check_clashes(keys)
     except KeyedError as error:
         raise ConfigError(error.reason, file=file, key=error.key, value=cut(error.value)) from None
     if not _is_distributed(values, ensemble):
@@ -114,25 +113,6 @@ def _read_my_sid(values: Values, data_dir: str, read: Callable[[str], str]) -> i
     if len(text) > DIGITS_MAX or int(text) > highest:
         raise ConfigError(f"out of range (0 to {highest})", file=path, key="myid", value=text[:40])
     return int(text)
-
-
-def _check_clashes(ensemble: Ensemble, keys: Mapping[str, str]) -> None:
-    """Two ports cannot listen on one address."""
-    taken: dict[Address, str] = {}
-    for sid, member in ensemble.members.items():
-        client = () if member.client_address is None else (member.client_address,)
-        for kind, addresses in (
-            ("quorum", member.quorum_addresses),
-            ("election", member.election_addresses),
-            ("client", client),
-        ):
-            for address in addresses:
-                if address.host in WILDCARDS:
-                    continue
-                if address in taken:
-                    key = f"server.{sid}"
-                    raise KeyedError(key, keys.get(key), f"port clash: {address} is {taken[address]} already")
-                taken[address] = f"the {kind} address of server.{sid}"
 
 
 def _warnings(values: Values, ensemble: Ensemble, me: QuorumServer, peer_type: str) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv6Address
 
 from zktw.quorum.verifier import QuorumHierarchical, QuorumMaj, QuorumVerifier
 
@@ -12,6 +13,7 @@ VERSION_MAX = 2**63 - 1
 DIGITS_MAX = 40
 SHOWN_MAX = 60
 _HEX = frozenset("0123456789abcdefABCDEF")
+WILDCARDS = ("0.0.0.0", "::")
 
 
 class LearnerType(Enum):
@@ -30,6 +32,16 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def text(self) -> str:
+        """As in the text of a configuration: of an IPv6 address every group is written, as Java does."""
+        if ":" not in self.host:
+            return str(self)
+        try:
+            groups = IPv6Address(self.host).exploded.split(":")
+        except ValueError:
+            return str(self)
+        return f"[{':'.join(f'{int(group, 16):x}' for group in groups)}]:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +77,8 @@ class QuorumServer:
     def text(self) -> str:
         """As in the text of a configuration: addresses by host, the role once, the client part if there is one."""
         pairs = sorted(zip(self.quorum_addresses, self.election_addresses, strict=True))
-        addresses = "|".join(f"{quorum}:{election.port}" for quorum, election in pairs)
-        client = f";{self.client_address}" if self.client_address is not None else ""
+        addresses = "|".join(f"{quorum.text()}:{election.port}" for quorum, election in pairs)
+        client = f";{self.client_address.text()}" if self.client_address is not None else ""
         return f"{addresses}:{self.role.value}{client}"
 
 
@@ -98,7 +110,7 @@ class Ensemble:
     def text(self) -> str:
         """As it travels in votes and NEWLEADER; no final newline."""
         lines = [f"server.{sid}={member.text()}" for sid, member in self.members.items()]
-        lines += [f"group.{group}={':'.join(map(str, sids))}" for group, sids in self.groups.items()]
+        lines += [f"group.{group}={':'.join(map(str, sorted(sids)))}" for group, sids in self.groups.items()]
         lines += [f"weight.{sid}={weight}" for sid, weight in self.weights.items()]
         return "\n".join([*lines, f"version={self.version:x}"])
 
@@ -145,6 +157,25 @@ class Ensemble:
         )
         ensemble._check_groups(keys)
         return ensemble
+
+    def check_clashes(self, keys: Mapping[str, str] | None = None) -> None:
+        """Two ports cannot listen on one address. keys: what the members were read from. Raises KeyedError."""
+        taken: dict[Address, str] = {}
+        for sid, member in self.members.items():
+            client = () if member.client_address is None else (member.client_address,)
+            for kind, addresses in (
+                ("quorum", member.quorum_addresses),
+                ("election", member.election_addresses),
+                ("client", client),
+            ):
+                for address in addresses:
+                    if address.host in WILDCARDS:
+                        continue
+                    if address in taken:
+                        key = f"server.{sid}"
+                        value = (keys or {}).get(key)
+                        raise KeyedError(key, value, f"port clash: {address} is {taken[address]} already")
+                    taken[address] = f"the {kind} address of server.{sid}"
 
     def _check_groups(self, keys: Mapping[str, str]) -> None:
         if not self.groups and not self.weights:
