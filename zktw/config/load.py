@@ -7,6 +7,7 @@ from zktw.config.data import DataConfig, data_warnings, read_data
 from zktw.config.keys import FILE_KEYS, PROPERTIES, REFUSED, Effect, effect_of
 from zktw.config.members import Membership, read_membership
 from zktw.config.model import Config
+from zktw.config.replication import read_replication
 from zktw.config.sources import MEMBER_KEYS, Read, flag_settings, plain_name, read_keys
 from zktw.config.values import INT_MAX, Values
 from zktw.terms.limits import JUTE_MAXBUFFER
@@ -15,9 +16,6 @@ RETAIN_MIN = 3
 EXTRA_MIN = 1024
 # Checked although nothing depends on them yet: a value that a later release would refuse is a mistake now.
 IDLE_FLAGS = (
-    "syncEnabled",
-    "localSessionsEnabled",
-    "localSessionsUpgradingEnabled",
     "sslQuorumReloadCertFiles",
     "multiAddress.reachabilityCheckEnabled",
     "jvm.pause.monitor",
@@ -105,6 +103,7 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
         db_autocreate=values.flag("db.autocreate", True),
         snapshot_trust_empty=values.flag("snapshot.trust.empty", False),
         data=data,
+        replication=read_replication(values),
         settings=dict(values.settings),
         unknown=unknown,
         warnings=tuple(_warnings(values, membership, data, unknown)),
@@ -125,7 +124,6 @@ def _check_idle(values: Values) -> None:
         values.flag(key, False)
     for key in IDLE_NUMBERS:
         values.number(key, 0)
-    values.port("observerMasterPort")
 
 
 def _limits(values: Values, membership: Membership) -> tuple[int, int]:

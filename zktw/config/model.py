@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from zktw.config.data import DataConfig
+from zktw.config.replication import ReplicationConfig
 from zktw.quorum.ensemble import Ensemble
 from zktw.terms.limits import JUTE_MAXBUFFER
 
@@ -57,6 +58,7 @@ class Config:
     db_autocreate: bool = True
     snapshot_trust_empty: bool = False
     data: DataConfig = field(default_factory=DataConfig)
+    replication: ReplicationConfig = field(default_factory=ReplicationConfig)
     # Everything that was set, by Apache's name without "zookeeper.".
     settings: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Both ends of the quorum port: packets in, packets out; the conversation is the cores' (zab/)."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 from typing import Protocol as Interface
 
@@ -9,11 +10,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zktw.net.dialler import tune
+from zktw.net.outbox import Outbox
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.limits import EARLY_LEARNERS_MAX
-from zktw.wire.jute import ByteFeed
-from zktw.wire.peers import PacketParser, QuorumPacket, encode_packet
-from zktw.wire.snapstream import SnapStreamParser
+from zktw.tree.image import ImageParser
+from zktw.wire.peers import TREE_SIGNATURE, PacketParser, QuorumPacket, encode_packet
 
 log = Logger()
 
@@ -24,27 +25,26 @@ class LearnerEvents(Interface):
     def on_packet(self, packet: QuorumPacket) -> None:
         """The leader said this."""
 
-    def on_tree(self, body: bytes) -> None:
-        """The tree that read_tree() asked for, as it stood on the stream."""
+    def on_tree(self) -> None:
+        """The tree that read_tree() asked for is whole: its parser has had all of it."""
+
+    def on_batch_end(self) -> None:
+        """All packets that arrived together have been told."""
 
     def on_stream_error(self, reason: str) -> None:
         """The stream makes no sense any more, or has ended."""
 
 
 class LearnerCnxn(Protocol):
-    """A learner's end. tree_parser makes the parser of a tree that follows SNAP."""
+    """A learner's end."""
 
     # Declared wider than Twisted's: a TCP transport, real or simulated.
     transport: Any
 
-    def __init__(
-        self, data_bytes_max: int, tree_parser: Callable[[], SnapStreamParser], made: Callable[["LearnerCnxn"], None]
-    ) -> None:
+    def __init__(self, data_bytes_max: int, made: Callable[["LearnerCnxn"], None]) -> None:
         self.events: LearnerEvents | None = None
         self._packets = PacketParser(data_bytes_max)
-        self._tree_parser = tree_parser
-        self._tree: SnapStreamParser | None = None
-        self._stream = ByteFeed()
+        self._tree: _TreeStream | None = None
         self._made = made
 
     def connectionMade(self) -> None:
@@ -54,9 +54,13 @@ class LearnerCnxn(Protocol):
         """Say this to the leader."""
         self.transport.write(encode_packet(packet))
 
-    def read_tree(self) -> None:
-        """What follows on the stream is a tree: give it to on_tree when it has ended."""
-        self._tree = self._tree_parser()
+    def write(self, data: bytes) -> None:
+        """Say these packets to the leader; they are encoded already."""
+        self.transport.write(data)
+
+    def read_tree(self, parser: ImageParser) -> None:
+        """What follows the packet that is just being told is a tree: it is for this parser."""
+        self._tree = _TreeStream(parser)
 
     def abort(self) -> None:
         """End the connection at once; nothing of it is told any more."""
@@ -64,33 +68,40 @@ class LearnerCnxn(Protocol):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.events is None:
+            return
         try:
-            if self._tree is None:
-                packets = self._packets.feed(data)
-            else:
-                packets = iter(())
-                self._stream.feed(data)
-            while self.events is not None and self._advance(self.events, packets):
-                packets = self._packets.packets()
+            self._take(self.events, data)
         except (WireError, ProtocolError) as error:
             self._tell_end(str(error))
+        # The role may have ended meanwhile.
+        still: LearnerEvents | None = self.events
+        if still is not None:
+            still.on_batch_end()
 
-    def _advance(self, events: LearnerEvents, packets: Iterator[QuorumPacket]) -> bool:
-        """Take what is whole; true where the stream has changed its kind and there may be more to take."""
-        if self._tree is not None:
-            body = self._tree.advance(self._stream)
-            if body is None:
-                return False
+    def _take(self, events: LearnerEvents, data: bytes) -> None:
+        packets = self._packets
+        if self._tree is None:
+            if self._hand_over(events, packets.feed(data)):
+                return
+            data = packets.rest()
+        while self._tree is not None and self._tree.feed(data):
+            packets.put_back(self._tree.rest)
             self._tree = None
-            self._packets.put_back(self._stream.rest())
-            events.on_tree(body)
-            return True
+            events.on_tree()
+            if self.events is None or self._hand_over(events, packets.packets()):
+                return
+            data = packets.rest()
+
+    def _hand_over(self, events: LearnerEvents, packets: Iterator[QuorumPacket]) -> bool:
+        """Tell of the packets; false where a tree follows the last one told."""
         for packet in packets:
             events.on_packet(packet)
-            if self._tree is not None or self.events is None:
-                self._stream.feed(self._packets.rest())
+            if self.events is None:
                 return True
-        return False
+            if self._tree is not None:
+                return False
+        return True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._tell_end(f"connection to the leader ended: {reason.getErrorMessage()}")
@@ -102,6 +113,29 @@ class LearnerCnxn(Protocol):
             events.on_stream_error(reason)
 
 
+class _TreeStream:
+    """The tree behind a SNAP packet, and its signature; when feed() has returned true, rest is what came behind."""
+
+    def __init__(self, parser: ImageParser) -> None:
+        self.rest = b""
+        self._parser: ImageParser | None = parser
+
+    def feed(self, data: bytes) -> bool:
+        """Take what has arrived; whether all is there. WireError: it is no tree, or not one that ends as they do."""
+        if self._parser is not None:
+            if not self._parser.feed(data):
+                return False
+            data, self._parser = self._parser.rest, None
+        self.rest += data
+        signature = self.rest[: len(TREE_SIGNATURE)]
+        if not TREE_SIGNATURE.startswith(signature):
+            raise WireError(f"the tree ends with {signature!r} instead of its signature")
+        if len(signature) < len(TREE_SIGNATURE):
+            return False
+        self.rest = self.rest[len(TREE_SIGNATURE) :]
+        return True
+
+
 class LeaderEvents(Interface):
     """What the learners' connections tell the leading role."""
 
@@ -110,6 +144,9 @@ class LeaderEvents(Interface):
 
     def on_learner_packet(self, cnxn: "LearnerHandlerCnxn", packet: QuorumPacket) -> None:
         """A learner said this."""
+
+    def on_learner_batch_end(self, cnxn: "LearnerHandlerCnxn") -> None:
+        """All packets that arrived together have been told, or as many as the role wanted."""
 
     def on_learner_lost(self, cnxn: "LearnerHandlerCnxn", reason: str) -> None:
         """A learner's connection ended."""
@@ -120,6 +157,7 @@ class LearnerHandlerCnxn(Protocol):
 
     # Declared wider than Twisted's: a TCP transport, real or simulated.
     transport: Any
+    _outbox: Outbox
 
     def __init__(self, port: "QuorumPort", number: int, data_bytes_max: int) -> None:
         self.number = number
@@ -134,35 +172,59 @@ class LearnerHandlerCnxn(Protocol):
         return f"{getattr(address, 'host', '?')}:{getattr(address, 'port', '?')}"
 
     def connectionMade(self) -> None:
+        self._outbox = Outbox(self.transport, self._port.soon)
         self._port.made(self)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the learner has not taken, beyond what the transport holds; a tree's are not among them."""
+        return self._outbox.backlog
 
     def send(self, packet: QuorumPacket) -> None:
         """Say this to the learner."""
-        self.transport.write(encode_packet(packet))
+        self.write(encode_packet(packet))
 
-    def send_bytes(self, data: bytes) -> None:
-        """Put a tree's bytes on the stream."""
-        self.transport.write(data)
+    def write(self, data: bytes) -> None:
+        """Say these packets to the learner; they are encoded already."""
+        self._outbox.write(data)
+
+    def stream(self, pieces: Iterator[bytes]) -> None:
+        """Put a tree on the stream, behind the SNAP packet that was sent; its signature is put behind it."""
+        self._outbox.stream(chain(pieces, (TREE_SIGNATURE,)))
 
     def abort(self) -> None:
         """End the connection at once; nothing of it is told any more."""
         self.events = None
+        self._end()
+
+    def _end(self) -> None:
+        self._outbox.close()
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        events = self.events
+        if events is None:
+            return
         try:
             for packet in self._packets.feed(data):
+                events.on_learner_packet(self, packet)
                 if self.events is None:
-                    return
-                self.events.on_learner_packet(self, packet)
+                    break
         except WireError as error:
-            log.warn("closing quorum connection of {peer}: {error}", peer=self.peer, error=error)
-            events, self.events = self.events, None
-            self.transport.abortConnection()
-            if events is not None:
-                events.on_learner_lost(self, str(error))
+            self._refuse(error)
+        # Of this connection or not: what was told may have moved others. A role that is over moves nobody.
+        if self._port.is_led_by(events):
+            events.on_learner_batch_end(self)
+
+    def _refuse(self, error: WireError) -> None:
+        log.warn("closing quorum connection of {peer}: {error}", peer=self.peer, error=error)
+        events, self.events = self.events, None
+        self._end()
+        if events is not None:
+            events.on_learner_lost(self, str(error))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._outbox.close()
         self._port.lost(self)
         events, self.events = self.events, None
         if events is not None:
@@ -173,12 +235,21 @@ class QuorumPort(Factory):
     """Accepts learners. Before the election is decided they are held; then the leading role gets them, or they go.
 
     An Apache learner that is accepted and closed can stay away for a whole initLimit, so nobody is accepted for
-    nothing: the port is closed while another server leads (node/roles.py).
+    nothing: the port is closed while another server leads (node/roles.py). soon calls something in the reactor's next
+    turn.
     """
 
     noisy = False
 
-    def __init__(self, data_bytes_max: int, *, nodelay: bool = True, user_timeout_ms: int = 0) -> None:
+    def __init__(
+        self,
+        data_bytes_max: int,
+        soon: Callable[[Callable[[], None]], None],
+        *,
+        nodelay: bool = True,
+        user_timeout_ms: int = 0,
+    ) -> None:
+        self.soon = soon
         self._data_bytes_max = data_bytes_max
         self._nodelay = nodelay
         self._user_timeout_ms = user_timeout_ms
@@ -218,6 +289,10 @@ class QuorumPort(Factory):
         for cnxn in held.values():
             cnxn.transport.resumeProducing()
             self._hand_over(cnxn, events)
+
+    def is_led_by(self, events: LeaderEvents) -> bool:
+        """Whether this is the role that leads."""
+        return self._leader is events
 
     def hold(self) -> None:
         """No election is decided any more: hold those to come."""

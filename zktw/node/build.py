@@ -11,11 +11,13 @@ from twisted.python.failure import Failure
 from zktw.config import Config
 from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.net.listener import BOTH, Listener
+from zktw.node.alone import Alone
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.collector import Collector
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import log_recovery, make_database
+from zktw.node.keeper import Keeper
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
 from zktw.node.systemd import Systemd
@@ -23,11 +25,13 @@ from zktw.storage.datadir import DataDir
 from zktw.storage.files import IFiles, IWorker
 from zktw.storage.journal import Journal
 from zktw.storage.logformat import ENTRY_SLACK_BYTES
-from zktw.storage.recovery import Recovered, Rules, recover
+from zktw.storage.logtail import LogTail
+from zktw.storage.recovery import Recovered, Rules, recover, reload
 from zktw.storage.snapshots import Snapshotter
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.errors import StorageError
-from zktw.terms.zxid import counter_of
+from zktw.tree.database import Database
+from zktw.zab.committedlog import CommittedLog
 from zktw.zab.office import History
 
 log = Logger()
@@ -70,7 +74,9 @@ class Node(Service):
             entry_bytes_max=entry_bytes_max(config),
         )
         self.journal = Journal(self._datadir, self._worker, txn_log, self.clock.now_ms)
-        self.data: DataHost | None = None
+        self.keeper: Keeper | None = None
+        self._committed = CommittedLog(count_max=config.replication.commit_log_count)
+        self._rules = Rules()
         # Of a process of its own; a simulated server leaves garbage to its simulator.
         self.collector: Collector | None = None
         self.server = ZooKeeperServer(config, self.clock, self.chronicle)
@@ -92,7 +98,17 @@ class Node(Service):
         self._purge_alarm = self.clock.alarm(self._purge)
         self.peer: QuorumPeer | None = None
         if config.ensemble is not None:
-            self.peer = QuorumPeer(config, reactor, self.clock, random, self.journal, self.chronicle, self.server, fail)
+            self.peer = QuorumPeer(
+                config,
+                reactor,
+                self.clock,
+                random,
+                self._housekeeper,
+                lambda: LogTail(self._datadir, entry_bytes_max(config)),
+                self.chronicle,
+                self.server,
+                fail,
+            )
         if systemd is not None:
             self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
 
@@ -124,32 +140,34 @@ class Node(Service):
             serialize_last_zxid=config.data.serialize_last_zxid,
             compression=config.data.compression,
         )
-        recovered = recover(self._datadir, lambda: make_database(config), rules)
-        if config.ensemble is not None and (recovered.txns_replayed or counter_of(max(recovered.last_zxid, 0))):
-            raise StorageError(
-                f"{config.data_dir}: holds data, and this release carries data on a server alone only: start this"
-                " member on an empty directory, or run Apache ZooKeeper on this one"
-            )
-        return recovered
+        self._rules = rules
+        return recover(self._datadir, lambda: make_database(config), rules, self._committed.append)
+
+    def _reload(self) -> Database:
+        """What is on disk, once more."""
+        return reload(self._datadir, lambda: make_database(self.config), self._rules)
 
     def _recovered(self, recovered: Recovered) -> None:
         if not self.running:
             return
         history = History(recovered.accepted_epoch, recovered.current_epoch, recovered.last_zxid)
+        self._committed.finish(recovered.database.last_zxid)
+        log_recovery(recovered)
+        keeper = self.keeper = self._make_keeper(recovered)
         self.server.history = history
+        self.server.keeper = keeper
         self._client_listener.open(1).addErrback(
             lambda failure: self._fail(1, f"cannot bind the client port: {failure.getErrorMessage()}")
         )
         if self.config.purge_interval_hours > 0:
             self._purge()
         if self.peer is None:
-            self._serve_standalone(recovered)
+            self._serve_standalone(keeper)
             self._ready(None)
         else:
-            self.peer.start(history).addCallback(self._ready)
+            self.peer.start(history, keeper, self._reload).addCallback(self._ready)
 
-    def _serve_standalone(self, recovered: Recovered) -> None:
-        log_recovery(recovered)
+    def _make_keeper(self, recovered: Recovered) -> Keeper:
         data = self.config.data
         snapshotter = Snapshotter(
             self._datadir,
@@ -159,7 +177,7 @@ class Node(Service):
             serialize_last_zxid=data.serialize_last_zxid,
             compression=data.compression,
         )
-        self.data = DataHost(
+        return Keeper(
             self.config,
             self.clock,
             self._random,
@@ -168,9 +186,14 @@ class Node(Service):
             self.server.stats,
             self._fail,
             recovered,
+            self._committed,
         )
-        self.server.serve_standalone(self.data)
-        self.data.start()
+
+    def _serve_standalone(self, keeper: Keeper) -> None:
+        host = DataHost(self.config, self.clock, self._random, keeper, self.server.stats)
+        host.start(Alone(self.config, host))
+        self.server.serve_standalone(host)
+        keeper.maybe_snapshot()
 
     def _not_recovered(self, failure: Failure) -> None:
         self._fail(3, failure.getErrorMessage())
@@ -178,7 +201,7 @@ class Node(Service):
     @property
     def is_quiet(self) -> bool:
         """Whether no client waits for anything."""
-        return self.data is None or not self.data.service.outstanding
+        return self.server.data is None or not self.server.data.service.outstanding
 
     def _ready(self, _: None) -> None:
         if self.collector is not None and self.running:
@@ -230,7 +253,9 @@ class Node(Service):
     def _stop_data(self) -> Deferred[None]:
         """What clients were promised is written first; what they ask meanwhile is not taken any more."""
         self._clients.deafen_all()
-        return succeed(None) if self.data is None else self.data.stop()
+        if self.server.data is not None:
+            self.server.data.stop()
+        return succeed(None) if self.keeper is None else self.keeper.stop()
 
 
 def build(

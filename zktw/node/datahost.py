@@ -1,8 +1,7 @@
 """DataHost: the data service on a reactor: its clock, its journal, its snapshots, and what its clients are told."""
 
-from collections.abc import Callable
+from typing import Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -11,15 +10,11 @@ from zktw.config import Config
 from zktw.net.quiet import Quiet
 from zktw.node.clock import Clock, Random, wall_ms
 from zktw.node.dataparts import make_authentication, make_throttle
+from zktw.node.keeper import Keeper
 from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker
-from zktw.pipeline.standalone import Standalone
-from zktw.storage.journal import Journal
-from zktw.storage.recovery import Recovered
-from zktw.storage.snapshots import Snapshotter
-from zktw.terms.errors import StorageError
 from zktw.wire.client import ConnectRequest
 
 log = Logger()
@@ -27,35 +22,41 @@ log = Logger()
 QUIET_MS = 10_000
 # Entries of the log that are worth a write of their own before the turn is over.
 BATCH_MIN = 16
-# The exit status of a server that has found a bug in itself (EX_SOFTWARE).
-EXIT_BROKEN = 70
 MINUTE_MS = 60_000
 # A server alone counts as number 1 in the ids of its sessions.
 STANDALONE_SID = 1
 
 
+class Way(Protocol):
+    """Where writes go: what a role does with them."""
+
+    # Whether zxids are given here.
+    is_primary: bool
+
+    def on_persisted(self, zxid: int) -> None:
+        """All up to zxid is in our own log."""
+
+    def flush(self) -> None:
+        """Let other servers be told what gathered for them, and let happen what they have said."""
+
+
 class DataHost:
-    """Serves clients from one database. fail(status, reason) ends the process: nothing may be acknowledged then."""
+    """Serves clients from the keeper's database, for as long as one role lasts."""
 
     def __init__(
         self,
         config: Config,
         clock: Clock,
         random: Random,
-        journal: Journal,
-        snapshotter: Snapshotter,
+        keeper: Keeper,
         stats: ServerStats,
-        fail: Callable[[int, str], None],
-        recovered: Recovered,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._random = random
-        self._journal = journal
-        self._snapshotter = snapshotter
+        self.keeper = keeper
+        self._journal = keeper.journal
         self._stats = stats
-        self._fail = fail
-        self.database = recovered.database
+        self.database = keeper.database
         data = config.data
         length_max = min(config.jute_maxbuffer + config.jute_extra, 2**31 - 1)
         auth = make_authentication(config)
@@ -71,7 +72,7 @@ class DataHost:
             enforced_schemes=data.enforce_auth_schemes if data.enforce_auth else None,
             large_bytes=data.large_request_threshold,
         )
-        self._prep = PrepRequestProcessor(
+        self.prep = PrepRequestProcessor(
             self.database,
             auth,
             length_max,
@@ -80,16 +81,13 @@ class DataHost:
             enforce_quota=data.enforce_quota,
             reconfig_enabled=config.reconfig_enabled,
         )
-        self._standalone = Standalone(self.service, self._prep, journal.append, digest_enabled=data.digest_enabled)
-        journal.on_persisted = self._on_persisted
-        journal.on_failed = self._on_failed
-        journal.on_synced = self._on_synced
+        self.way: Way
         # See Pipeline. The service's own method: one call less a request.
         self.on_frame = self.service.on_frame
         self.large_from = data.large_request_threshold if data.large_request_threshold >= 0 else 2**31
         self._limit = data.global_outstanding_limit
         self._throttled: dict[Client, None] = {}
-        self._stopping = False
+        self._retakes = False
         # Whether the end of this turn is waited for.
         self._turn_ends = False
         # How often clients were heard in this turn, and whom last; who alone was heard in the last one.
@@ -99,32 +97,30 @@ class DataHost:
         self._sessions_alarm = clock.alarm(self._on_sessions)
         self._reaper_alarm = clock.alarm(self._on_reaper)
         self._quotas = Quiet(QUIET_MS)
-        self._slow_syncs = Quiet(QUIET_MS)
-        # What had to be replayed would have to be again.
-        self._txns_since_roll = recovered.txns_replayed
-        self._bytes_since_roll = 0
-        self._choose_roll()
         self.throttle = make_throttle(config, random, clock.now_ms())
-        if recovered.snapshot_wanted:
-            self._txns_since_roll = self._roll_at_txns + 1
+        self.enter()
 
-    def start(self) -> None:
-        """From now on sessions expire, and containers go."""
-        self._stats.add("startup_txns_loaded", self._txns_since_roll)
-        self._stats.count("digest_mismatches_count", self.database.digest_mismatches)
-        self._arm()
-        self._reaper_alarm.set(self._clock.now_ms() + self._config.data.container_check_interval_ms)
-        if self._txns_since_roll:
-            self._maybe_snapshot()
+    def start(self, way: "Way") -> None:
+        """From now on clients are served; where the order is given, sessions expire and containers go."""
+        self.way = way
+        self.keeper.on_persisted = self._on_persisted
+        if way.is_primary:
+            self._arm()
+            self._reaper_alarm.set(self._clock.now_ms() + self._config.data.container_check_interval_ms)
 
-    def stop(self) -> Deferred[None]:
-        """Take nothing more; fires when what was taken is on disk and answered."""
+    def stop(self) -> None:
+        """Take nothing more from clients; what was taken goes on its way."""
         self._sessions_alarm.set(None)
         self._reaper_alarm.set(None)
-        self._stopping = True
-        self._snapshotter.abandon()
         self.flush()
-        return self._journal.drained()
+
+    def close(self) -> None:
+        """The role is over: all clients are let go."""
+        self._sessions_alarm.set(None)
+        self._reaper_alarm.set(None)
+        for client in list(self.service.clients.values()):
+            self.service.end(client)
+        self._tell_clients()
 
     # -- what the client port calls ----------------------------------------------------------------------------------
 
@@ -171,6 +167,14 @@ class DataHost:
 
     def flush(self) -> None:
         """See Pipeline."""
+        self.way.flush()
+        self._tell_clients()
+        self._journal.flush()
+        if self._throttled and self.room > 0 and not self._retakes:
+            self._retakes = True
+            self._clock.soon(self._take_again)
+
+    def _tell_clients(self) -> None:
         service = self.service
         while service.dirty:
             dirty, service.dirty = service.dirty, []
@@ -184,7 +188,6 @@ class DataHost:
             service.apart_bytes = 0
         if service.reads or service.write_latencies:
             self._note_latencies()
-        self._journal.flush()
 
     def _note_latencies(self) -> None:
         service, stats = self.service, self._stats
@@ -243,79 +246,29 @@ class DataHost:
 
     def _on_persisted(self, zxid: int) -> None:
         self.enter()
-        self._standalone.on_persisted(zxid)
+        self.way.on_persisted(zxid)
         self.flush()
-        if self._throttled:
-            self._take_again()
-        if self._prep.over_quota:
+        if self.prep.over_quota:
             self._warn_of_quotas()
-        self._maybe_snapshot()
+        self.keeper.maybe_snapshot()
 
     def _take_again(self) -> None:
         """Clients whose requests were left unread."""
+        self._retakes = False
         clients, self._throttled = self._throttled, {}
         for client in clients:
             if client.number in self.service.clients and not client.closing:
                 client.shell.take()
 
-    def _on_failed(self, failure: Failure) -> None:
-        if failure.check(StorageError):
-            self._fail(1, failure.getErrorMessage())
-        else:
-            self.broken(failure)
-
     def broken(self, failure: Failure) -> None:
         """See Pipeline: the process ends, and recovers from disk."""
-        log.failure("this is a bug", failure)
-        self._fail(EXIT_BROKEN, f"a bug: {failure.value!r}")
-
-    def _on_synced(self, took_ms: float, entries: int, size: int) -> None:
-        self._stats.add("fsynctime", int(took_ms))
-        self._stats.add("sync_processor_batch_size", entries)
-        self._txns_since_roll += entries
-        self._bytes_since_roll += size
-        if took_ms > self._config.data.fsync_warning_ms and self._slow_syncs.due(self._clock.now_ms()):
-            log.warn("writing {size} bytes to the log took {took:.0f} ms", size=size, took=took_ms)
+        self.keeper.broken(failure)
 
     def _warn_of_quotas(self) -> None:
-        over, self._prep.over_quota = self._prep.over_quota, []
+        over, self.prep.over_quota = self.prep.over_quota, []
         if self._quotas.due(self._clock.now_ms()):
             path, what = over[-1]
             log.warn("quota of {path} exceeded: {what}", path=path, what=what)
-
-    # -- snapshots ---------------------------------------------------------------------------------------------------
-
-    def _choose_roll(self) -> None:
-        """When the next snapshot is due: not at the same moment on all servers of an ensemble."""
-        data = self._config.data
-        half = data.snap_count // 2
-        self._roll_at_txns = half + self._random.randrange(half)
-        limit = data.snap_size_limit_kb * 1024 // 2
-        self._roll_at_bytes = limit + self._random.randrange(limit) if limit > 0 else None
-
-    def _maybe_snapshot(self) -> None:
-        due = self._txns_since_roll > self._roll_at_txns or (
-            self._roll_at_bytes is not None and self._bytes_since_roll > self._roll_at_bytes
-        )
-        if not due or self._stopping:
-            return
-        self._txns_since_roll = self._bytes_since_roll = 0
-        self._choose_roll()
-        self._journal.roll()
-        if self._snapshotter.busy:
-            log.warn("a snapshot is due, and the one before it is not written yet: it is left out")
-            return
-        begin_ms = self._clock.now_ms()
-        image = self.database.image()
-        self._snapshotter.take(image).addCallbacks(
-            lambda path: self._snapshot_taken(path, begin_ms), lambda failure: self._fail(10, failure.getErrorMessage())
-        )
-
-    def _snapshot_taken(self, path: str | None, begin_ms: float) -> None:
-        if path is not None:
-            took_ms = self._clock.now_ms() - begin_ms
-            self._stats.add("snapshottime", int(took_ms))
-            log.info("snapshot {path} written in {took:.0f} ms", path=path, took=took_ms)
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -14,15 +14,18 @@ from zktw.net.listener import Listener
 from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
-from zktw.node.datahost import EXIT_BROKEN
 from zktw.node.driver import Driver
+from zktw.node.keeper import Keeper
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import Ensemble
 from zktw.quorum.peerstate import PeerEvent
+from zktw.storage.files import IWorker
 from zktw.storage.journal import Journal
+from zktw.storage.logtail import LogTail
 from zktw.terms.vote import Notification
-from zktw.zab.office import History, Timing
+from zktw.tree.database import Database
+from zktw.zab.office import History, SyncRules, Timing
 
 log = Logger()
 
@@ -38,7 +41,12 @@ class Means:
     random: Random
     chronicle: Chronicle
     history: History
-    journal: Journal
+    keeper: Keeper
+    # Of the thread that reads for learners, and of what it reads with.
+    reader: IWorker
+    make_log_tail: Callable[[], LogTail]
+    # Reads what is on disk again; see truncate().
+    reload: Callable[[], Database]
     manager: QuorumCnxManager
     quorum_port: QuorumPort
     quorum_listener: Listener
@@ -53,14 +61,31 @@ class Means:
         """The patience that the configuration asks for."""
         return Timing(self.config.tick_ms, self.config.init_limit, self.config.sync_limit)
 
+    @property
+    def journal(self) -> Journal:
+        """What writes to the log."""
+        return self.keeper.journal
+
+    @property
+    def sync_rules(self) -> SyncRules:
+        """How learners are brought up to date."""
+        wanted = self.config.replication
+        return SyncRules(wanted.force_snapshot_sync, wanted.snap_syncs_max, wanted.diff_syncs_max)
+
+    def truncate(self, zxid: int) -> Deferred[Database]:
+        """Forget all behind zxid, on disk; fires with the database as it is then. StorageError: it isn't held."""
+        keeper = self.keeper
+        cut = keeper.journal.drained()
+        cut.addCallback(lambda _: keeper.journal.truncate(zxid))
+        return cut.addCallback(lambda _: self.reader.run(self.reload))
+
     def disk_failed(self, failure: Failure) -> None:
         """What was to be durable is not: nothing that this server says can be trusted any more."""
         self.fail(1, failure.getErrorMessage())
 
     def broken(self, failure: Failure) -> None:
         """An invariant of ours does not hold: end, and recover from disk."""
-        log.failure("this is a bug", failure)
-        self.fail(EXIT_BROKEN, f"a bug: {failure.getErrorMessage()}")
+        self.keeper.broken(failure)
 
     @property
     def data_bytes_max(self) -> int:

@@ -17,14 +17,19 @@ from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle, RoleChange
 from zktw.node.clock import Clock, Random
 from zktw.node.driver import Driver
+from zktw.node.following import FollowingRole
+from zktw.node.keeper import Keeper
+from zktw.node.leading import LeadingRole
+from zktw.node.looking import LookingRole
 from zktw.node.means import Means, Role
-from zktw.node.roles import FollowingRole, LeadingRole, LookingRole
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import QuorumServer
 from zktw.quorum.peerstate import PeerEvent, elected_event, next_state
-from zktw.storage.journal import Journal
+from zktw.storage.files import IWorker
+from zktw.storage.logtail import LogTail
 from zktw.terms.vote import Notification, PeerState
+from zktw.tree.database import Database
 from zktw.wire.effects import Effect, Elected, SendVote
 from zktw.zab.office import History
 
@@ -45,7 +50,8 @@ class QuorumPeer:
         reactor: Any,
         clock: Clock,
         random: Random,
-        journal: Journal,
+        reader: IWorker,
+        make_log_tail: Callable[[], LogTail],
         chronicle: Chronicle,
         server: ZooKeeperServer,
         fail: Callable[[int, str], None],
@@ -57,6 +63,7 @@ class QuorumPeer:
         self._ensemble = config.ensemble
         self._chronicle = chronicle
         self._server = server
+        self._history = History()
         self._fail = fail
         self._clock = clock
         self._role: Role | None = None
@@ -78,30 +85,41 @@ class QuorumPeer:
         self._election_listener = Listener(
             reactor, "election", self._bindings(_election_addresses(me)), self._manager.factory
         )
-        quorum_port = QuorumPort(
+        self._quorum_port = QuorumPort(
             min(config.jute_maxbuffer + config.jute_extra, 2**31 - 1),
+            clock.soon,
             nodelay=config.leader_nodelay,
             user_timeout_ms=config.sync_limit * config.tick_ms,
         )
         quorum_addresses = [(address.host, address.port) for address in me.quorum_addresses]
-        self._quorum_listener = Listener(reactor, "quorum", self._bindings(quorum_addresses), quorum_port)
-        self._means = Means(
-            config=config,
+        self._quorum_listener = Listener(reactor, "quorum", self._bindings(quorum_addresses), self._quorum_port)
+        self._reactor = reactor
+        self._random = random
+        self._reader = reader
+        self._make_log_tail = make_log_tail
+        self._means: Means
+
+    def _make_means(self, keeper: Keeper, reload: Callable[[], Database]) -> Means:
+        return Means(
+            config=self._config,
             ensemble=self._ensemble,
-            reactor=reactor,
-            clock=clock,
-            random=random,
-            chronicle=chronicle,
-            history=History(),
-            journal=journal,
+            reactor=self._reactor,
+            clock=self._clock,
+            random=self._random,
+            chronicle=self._chronicle,
+            history=self._history,
+            keeper=keeper,
+            reader=self._reader,
+            make_log_tail=self._make_log_tail,
+            reload=reload,
             manager=self._manager,
-            quorum_port=quorum_port,
+            quorum_port=self._quorum_port,
             quorum_listener=self._quorum_listener,
-            server=server,
+            server=self._server,
             election=self._election,
             elections=self._elections,
             end=self._end,
-            fail=fail,
+            fail=self._fail,
         )
 
     def _make_manager(self, reactor: Any) -> QuorumCnxManager:
@@ -128,7 +146,7 @@ class QuorumPeer:
     @property
     def history(self) -> History:
         """What is on disk, as far as this server has been told."""
-        return self._means.history
+        return self._history
 
     def bind(self) -> None:
         """Bind the low ports among the election and quorum ports now, while there are privileges for them."""
@@ -137,9 +155,10 @@ class QuorumPeer:
         if self._quorum_listener.needs_privileges and not self._config.is_observer:
             self._quorum_listener.bind()
 
-    def start(self, history: History) -> Deferred[None]:
+    def start(self, history: History, keeper: Keeper, reload: Callable[[], Database]) -> Deferred[None]:
         """Look for a leader, from what was found on disk. Fires when the election port is bound."""
-        self._means.history = history
+        self._history = history
+        self._means = self._make_means(keeper, reload)
         self._running = True
         bound = self._election_listener.open(self._config.election_bind_retries)
         bound.addCallbacks(
@@ -163,7 +182,7 @@ class QuorumPeer:
         self._changes.clear()
         role, self._role = self._role, None
         left = succeed(None) if role is None else role.stop()
-        self._means.quorum_port.drop()
+        self._quorum_port.drop()
         closed = [self._quorum_listener.close(), self._election_listener.close()]
         self._manager.stop()
         self._elections.stop()

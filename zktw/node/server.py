@@ -13,6 +13,7 @@ from zktw.node.clock import Clock, format_date, wall_ms
 from zktw.node.datahost import DataHost
 from zktw.node.facts import NothingServed, ServedByHost
 from zktw.node.host import descriptors, environment
+from zktw.node.keeper import Keeper
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState
 from zktw.wire.effects import EpochAgreed, Send
@@ -39,8 +40,9 @@ class ZooKeeperServer:
         self.config = config
         self.version = VERSION
         self.stats = ServerStats()
-        # What serves sessions; members of an ensemble have none yet.
+        # What serves sessions, as long as a role does; and what it serves them from.
         self.data: DataHost | None = None
+        self.keeper: Keeper | None = None
         self.served: Served = NothingServed()
         self.trace_mask = TRACE_MASK
         self.history = History()
@@ -64,9 +66,12 @@ class ZooKeeperServer:
 
     def serve_standalone(self, data: DataHost) -> None:
         """There is no ensemble: serve."""
+        self._serve(data)
+        self._begin_serving()
+
+    def _serve(self, data: DataHost) -> None:
         self.data = data
         self.served = ServedByHost(data, self._clock)
-        self._begin_serving()
 
     def play(self, state: PeerState) -> None:
         """The role from now on."""
@@ -79,17 +84,19 @@ class ZooKeeperServer:
         self._read_only = True
         self._begin_serving()
 
-    def follow(self, epoch: int, leader: int) -> None:
+    def follow(self, epoch: int, leader: int, data: DataHost) -> None:
         """A leader has brought us up to date."""
         self._epoch, self._leader = epoch, leader
+        self._serve(data)
         self._begin_serving()
         self._note_election()
         if self._epoch_agreed_ms is not None:
             kind = "observer" if self._state == PeerState.OBSERVING else "follower"
             self.stats.add(f"{kind}_sync_time", int(self._clock.now_ms() - self._epoch_agreed_ms))
 
-    def lead(self, epoch: int, core: Leader) -> None:
+    def lead(self, epoch: int, core: Leader, data: DataHost) -> None:
         """A quorum holds our history."""
+        self._serve(data)
         self._epoch, self._leader, self._leader_core = epoch, self.config.my_sid, core
         self._begin_serving()
         self._note_election()
@@ -101,6 +108,9 @@ class ZooKeeperServer:
         self._serving_since_ms = None
         self._read_only = False
         self._leader_core = None
+        if self._state is not None:
+            self.data = None
+            self.served = NothingServed()
 
     def _on_happening(self, now_ms: float, happening: Happening) -> None:
         match happening:
@@ -166,6 +176,8 @@ class ZooKeeperServer:
     @property
     def pipeline(self) -> DataHost | None:
         """What serves sessions, as long as it does."""
+        if self._leader_core is not None and not self.config.replication.leader_serves:
+            return None
         return self.data if self.is_serving else None
 
     # -- facts -------------------------------------------------------------------------------------------------------
@@ -189,11 +201,11 @@ class ZooKeeperServer:
     @property
     def node_count(self) -> int:
         """Nodes, of which the root counts twice."""
-        return FRESH_NODE_COUNT if self.data is None else len(self.data.database.tree.nodes) + 1
+        return FRESH_NODE_COUNT if self.keeper is None else len(self.keeper.database.tree.nodes) + 1
 
     def zxid(self) -> int:
         """The last one that was processed."""
-        return self.history.last_zxid if self.data is None else self.data.database.last_zxid
+        return self.history.last_zxid if self.keeper is None else self.keeper.database.last_zxid
 
     def connections(self) -> Iterable[Connection]:
         """The clients' connections."""
@@ -219,8 +231,8 @@ class ZooKeeperServer:
 
     def data_size(self) -> int:
         """Paths and data of the fresh tree; only the configuration's node has any."""
-        if self.data is not None:
-            return self.data.database.tree.data_bytes
+        if self.keeper is not None:
+            return self.keeper.database.tree.data_bytes
         ensemble = self.config.ensemble
         return sum(map(len, FRESH_PATHS)) + (len(ensemble.text()) if ensemble is not None else 0)
 

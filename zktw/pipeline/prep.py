@@ -144,6 +144,12 @@ class PrepRequestProcessor:
         digest = outlook.digest if self._digest_enabled and header.type != OpCode.ERROR else None
         return Proposal(header, txn, encode_txn(header, txn, digest), prepared)
 
+    def refused(self, request: Request, zxid: int, time: int, code: ErrorCode) -> Proposal:
+        """An error at this place, whatever the request would have been."""
+        header = TxnHeader(request.session_id, request.cxid, zxid, time, request.op)
+        txn = refuse(header, code)
+        return Proposal(header, txn, encode_txn(header, txn, None))
+
     def _reader(self, request: Request) -> Reader:
         reader = Reader(request.frame, self._length_max)
         reader.offset = BODY
@@ -324,7 +330,10 @@ class PrepRequestProcessor:
     # -- sessions and reapers ----------------------------------------------------------------------------------------
 
     def _create_session(self, request: Request, header: TxnHeader) -> Txn:
-        return CreateSessionTxn(self._reader(request).i32())
+        timeout_ms = self._reader(request).i32()
+        if timeout_ms <= 0:
+            raise ZkError(ErrorCode.BAD_ARGUMENTS)
+        return CreateSessionTxn(timeout_ms)
 
     def _close_session(self, request: Request, header: TxnHeader) -> Txn:
         paths = self.outlook.ephemerals_of(request.session_id)

@@ -29,7 +29,18 @@ UNANSWERED = 0
 class Request:
     """One request whose answer is still to come. frame is the whole of it, header included."""
 
-    __slots__ = ("client", "cxid", "frame", "identities", "op", "reply_bytes", "session_id", "since_ms", "unreadable")
+    __slots__ = (
+        "client",
+        "cxid",
+        "frame",
+        "identities",
+        "is_pending",
+        "op",
+        "reply_bytes",
+        "session_id",
+        "since_ms",
+        "unreadable",
+    )
 
     def __init__(
         self,
@@ -48,6 +59,8 @@ class Request:
         self.frame = frame
         self.identities = identities
         self.since_ms = since_ms
+        # Whether the order has still to reach it: what is behind it waits.
+        self.is_pending = False
         # Its body makes no sense: it is answered in its turn, and changes nothing.
         self.unreadable = False
         self.reply_bytes = 0
@@ -62,6 +75,7 @@ class Waiting(Protocol):
     frame: bytes
     since_ms: float
     unreadable: bool
+    is_pending: bool
     # What the reply to a read will have, about: no more are taken while these are many.
     reply_bytes: int
 

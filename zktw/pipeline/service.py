@@ -59,7 +59,7 @@ class DataService:
         self.auth = auth
         self.submit: Callable[[Request], None]
         # Takes a setData that nothing speaks against; whether it did.
-        self.submit_set_data: Callable[[Client, Session, int, bytes], bool] | None = None
+        self.submit_set_data: Callable[[Client | None, Session, int, bytes], bool] | None = None
         self.clients: dict[int, Client] = {}
         self.dirty: list[Client] = []
         # Requests that wait for their turn, of all clients.
@@ -83,6 +83,10 @@ class DataService:
         self._large_from = large_bytes if large_bytes >= 0 else 2**31
         self._reads = Reads(database, self.watches, auth, length_max)
         self._read_ops = frozenset(self._reads.handlers)
+        # What submit() takes.
+        self._writes = WRITES
+        # Whether a client may go on with a session is for somebody else to say; he says it by on_revalidated.
+        self.revalidate: Callable[[Client, int, int], None] | None = None
         for session_id, timeout_ms in database.sessions.items():
             tracker.add(session_id, timeout_ms, tracker.deadline_ms)
 
@@ -159,9 +163,22 @@ class DataService:
         timeout_ms = min(max(asked.timeout_ms, self._timeout_min_ms), self._timeout_max_ms)
         if asked.session_id == 0:
             self._begin_session(client, timeout_ms)
+        elif asked.password != password_of(asked.session_id):
+            self._refuse(client)
+        elif self.revalidate is not None:
+            self._revalidate(client, asked.session_id, timeout_ms)
         else:
-            self._resume_session(client, asked, timeout_ms)
+            # One whose beginning is not durable yet may still be lost by a crash.
+            session = self.tracker.sessions.get(asked.session_id)
+            known = session is not None and not session.closing and asked.session_id in self.database.sessions
+            self._resume(client, session if known else None, timeout_ms)
         return ""
+
+    def learn(self, revalidate: Callable[[Client, int, int], None]) -> None:
+        """Sessions are another server's to judge, and a sync is to reach it and come back."""
+        self.revalidate = revalidate
+        self._read_ops -= {OpCode.SYNC}
+        self._writes |= {OpCode.SYNC}
 
     def _begin_session(self, client: Client, timeout_ms: int) -> None:
         session = self.tracker.add(self.tracker.new_id(), timeout_ms, self.now_ms)
@@ -171,13 +188,35 @@ class DataService:
         frame = _pack_header(0, OpCode.CREATE_SESSION) + timeout_ms.to_bytes(4, "big", signed=True)
         self._queue(Request(client, session.id, 0, OpCode.CREATE_SESSION, frame, client.identities, self.now_ms))
 
-    def _resume_session(self, client: Client, asked: ConnectRequest, timeout_ms: int) -> None:
-        session = self.tracker.sessions.get(asked.session_id)
-        # One whose beginning is not durable yet may still be lost by a crash.
-        known = session is not None and session.id in self.database.sessions
-        if session is None or not known or session.closing or asked.password != password_of(asked.session_id):
-            self._tell_connected(client, 0, 0, NO_PASSWORD)
-            self.end(client)
+    def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
+        session = Session(session_id, timeout_ms, self.now_ms)
+        client.session = session
+        # What comes behind waits for the answer.
+        asked = Request(client, session_id, 0, OpCode.CREATE_SESSION, b"", client.identities, self.now_ms)
+        asked.is_pending = True
+        self.wait(client, asked)
+        assert self.revalidate is not None
+        self.revalidate(client, session_id, timeout_ms)
+
+    def on_revalidated(self, client: Client, valid: bool) -> None:
+        """Whether the session with which a client has come may go on."""
+        provisional = client.session
+        if provisional is None or client.closing:
+            return  # it is gone
+        client.session = None
+        self.forget(client.waiting.popleft())
+        session = None
+        if valid:
+            session = self.tracker.sessions.get(provisional.id) or self.tracker.add(
+                provisional.id, provisional.timeout_ms, self.now_ms
+            )
+        self._resume(client, session, provisional.timeout_ms)
+        if client.session is not None and client.waiting:
+            self.answer_reads(client)
+
+    def _resume(self, client: Client, session: Session | None, timeout_ms: int) -> None:
+        if session is None:
+            self._refuse(client)
             return
         former = session.owner
         if isinstance(former, Client):
@@ -186,6 +225,10 @@ class DataService:
         session.owner = client
         self.tracker.add(session.id, timeout_ms, self.now_ms)
         self._welcome(client, session)
+
+    def _refuse(self, client: Client) -> None:
+        self._tell_connected(client, 0, 0, NO_PASSWORD)
+        self.end(client)
 
     def _welcome(self, client: Client, session: Session) -> None:
         client.session = session
@@ -229,7 +272,7 @@ class DataService:
                 self.reads += 1
         elif op == SET_DATA and self.submit_set_data is not None and self.submit_set_data(client, session, xid, frame):
             return
-        elif op in WRITES:
+        elif op in self._writes:
             self._queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
         elif op == OpCode.AUTH:
             self._authenticate(client, xid, frame)
@@ -246,6 +289,7 @@ class DataService:
             session = self.tracker.sessions.get(request.session_id)
             if session is not None:
                 session.closing = True
+        request.is_pending = True
         if request.client is not None:
             self.wait(request.client, request)
         self.submit(request)
@@ -279,7 +323,12 @@ class DataService:
     def not_readable(self, request: Request) -> None:
         """A write that takes no place in the order, since nobody can read it: it is answered in its turn."""
         request.unreadable = True
-        if request.client is not None and request.client.waiting[0] is request:
+        self.released(request)
+
+    def released(self, request: Request) -> None:
+        """The order has reached what takes no place in it: it is answered in its turn."""
+        request.is_pending = False
+        if request.client is not None and request.client.waiting and request.client.waiting[0] is request:
             self.answer_reads(request.client)
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -344,6 +393,9 @@ class DataService:
         self.write_latencies[latency_ms] = self.write_latencies.get(latency_ms, 0) + 1
         if request.op == OpCode.CREATE_SESSION:
             self._welcome(client, client.session)
+        elif applied.err == ErrorCode.SESSION_MOVED:
+            # Another server speaks for its session: it is not told, it would try again here.
+            self.end(client)
         else:
             self.tell(client, reply_to(request, applied, self.database.last_zxid))
             if request.op == OpCode.CLOSE_SESSION:
@@ -356,12 +408,12 @@ class DataService:
         waiting = client.waiting
         while waiting and not client.closing:
             request = waiting[0]
-            if request.op in WRITES and not request.unreadable:
+            if request.is_pending:
                 return
             self.forget(waiting.popleft())
             if request.unreadable:
                 self.tell(client, encode_reply(request.cxid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR))
-            elif request.op in self._read_ops:
+            elif request.op in self._reads.handlers:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)
                 client.note_answer(request.op, request.cxid, self.database.last_zxid, self.now_ms, latency_ms)

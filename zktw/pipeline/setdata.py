@@ -58,8 +58,10 @@ class SetData:
 
     op = SET_DATA
     unreadable = False
+    is_pending = True
     reply_bytes = 0
-    client: Client
+    # None: it came from a learner.
+    client: Client | None
     cxid: int
     session_id: int
     since_ms: float

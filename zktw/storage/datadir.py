@@ -30,6 +30,7 @@ VERSION_DIRECTORY = "version-2"
 # every reader, Apache's too, takes "snapshot.5.anything" for a snapshot.
 NEW_PREFIX = "zktw-new."
 APACHE_SUFFIX = ".tmp"
+LOG_BASE = "zktw-log-base"
 _EPOCH_MAX = 2**63 - 1
 _ZXID_MAX = 2**63 - 1
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -189,6 +190,15 @@ class DataDir:
         if not self.files.exists(path):
             return None
         return self.guard(path, lambda: self.files.read(path, 64)).decode("utf-8", "replace").strip()
+
+    def write_log_base(self, zxid: int) -> None:
+        """From this zxid on the log is whole; before it there may be holes."""
+        self._replace(f"{self.logs}/{LOG_BASE}", str(zxid).encode("ascii"))
+
+    def read_log_base(self) -> int:
+        """See write_log_base; 0 where the log has none."""
+        text = self._read_text(f"{self.logs}/{LOG_BASE}")
+        return int(text) if text and text.isascii() and text.isdigit() else 0
 
     def clear_leftovers(self) -> None:
         """Remove what was being written when the last process died."""

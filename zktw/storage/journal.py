@@ -79,6 +79,12 @@ class Journal:
         assert len(self._queue) == 1
         return self._run(self._log.truncate, zxid)
 
+    def forget_after(self, zxid: int) -> Deferred[None]:
+        """Make room for the tree of this zxid: forget what follows it, on disk. Nothing may be queued."""
+        assert not self._batch
+        assert len(self._queue) == 1
+        return self._run(self._log.forget_after, zxid)
+
     def close(self) -> Deferred[None]:
         """Write what is queued, then close the file."""
         return self.drained().addCallback(lambda _: self._run(self._log.close))

@@ -65,6 +65,15 @@ def recover(
     return _Recovery(datadir, make_database, rules or Rules(), replayed).run()
 
 
+def reload(datadir: DataDir, make_database: Callable[[], Database], rules: Rules) -> Database:
+    """What is on disk once more, after a truncation; nothing on disk is changed, and no epochs are looked at."""
+    recovery = _Recovery(datadir, make_database, rules, lambda zxid, payload: None)
+    database = recovery._load_snapshot() or make_database()
+    recovery._replay(database)
+    database.drop_orphans()
+    return database
+
+
 @dataclass
 class _Recovery:
     """One recovery under way."""

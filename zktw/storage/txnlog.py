@@ -155,6 +155,26 @@ class TxnLog:
             name, size = kept
             self._datadir.cut(name, size)
 
+    def forget_after(self, zxid: int) -> None:
+        """Forget what follows this zxid, durably; whatever is before it, the tree of zxid stands for from now on."""
+        self.roll()
+        self._datadir.write_log_base(zxid)
+        for name in reversed(self._datadir.snapshot_names()):
+            if zxid_of_name(name) > zxid:
+                self._datadir.remove(self._datadir.snapshots, name)
+        for name in reversed(self._datadir.log_names()):
+            if zxid_of_name(name) > zxid:
+                self._datadir.remove(self._datadir.logs, name)
+        holders = [name for name in self._datadir.log_names() if zxid_of_name(name) <= zxid]
+        if holders:
+            reader = self._read(holders[-1])
+            size = HEADER_BYTES
+            for _, found, _ in reader.entries():
+                if found > zxid:
+                    break
+                size = reader.end_offset
+            self._datadir.cut(holders[-1], size)
+
     def _find_cut(self, zxid: int) -> tuple[str, int] | None:
         """The last file that keeps anything, and the size to leave of it. StorageError: this transaction isn't held."""
         holders = [name for name in self._datadir.log_names() if zxid_of_name(name) <= zxid]

@@ -32,6 +32,8 @@ CLIENT_BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 CLIENT_OUT_BYTES_MAX = 256 * 1024
 # What is read of a client that is told more than it takes: so its pings are heard, while its requests wait.
 CLIENT_HELD_BYTES_MAX = 64 * 1024
+# What a learner may leave unread of what it is told, before it is dropped: a tree under way keeps back what follows it.
+LEARNER_BACKLOG_BYTES_MAX = 256 * 1024 * 1024
 # Requests of one client that wait for a write of its own; and what the replies to them may have, as they look now.
 CLIENT_WAITING_MAX = 128
 CLIENT_REPLIES_BYTES_MAX = 1024 * 1024

@@ -51,10 +51,27 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class SendTree:
-    """Write our tree to a learner's connection, behind the SNAP packet."""
+class SendBytes:
+    """Write packets that are encoded already to a learner's connection."""
 
     connection: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendTree:
+    """Write our tree as it is now to a learner's connection, behind the SNAP packet; all that follows goes behind."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Read a part of our log behind this zxid for a learner, then call on_log_read. first: it begins with this part."""
+
+    connection: int
+    zxid: int
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +99,23 @@ class ReadTree:
 
 @dataclass(frozen=True, slots=True)
 class PersistTree:
-    """Make the tree that was read durable as the snapshot of this zxid, then call on_tree_persisted."""
+    """Let the tree that was read, durable as the snapshot of this zxid, be ours, then call on_tree_persisted."""
 
     zxid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Forget all behind this zxid, on disk and in memory, then call on_truncated."""
+
+    zxid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistTxns:
+    """Log and apply these committed (zxid, payload), in order; once they are durable call on_txns_persisted."""
+
+    txns: tuple[tuple[int, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +183,7 @@ class LearnerSynced:
 
 @dataclass(frozen=True, slots=True)
 class Synchronised:
-    """This learner holds the leader's history, durably, and has said so. mode is DIFF or SNAP."""
+    """This learner holds the leader's history, durably, and has said so. mode is DIFF, TRUNC or SNAP."""
 
     mode: str
     zxid: int
@@ -168,11 +199,15 @@ class Serving:
 ElectionEffect = SendVote | Elected | ConfigSeen | RoundStarted | VoteChanged
 ZabEffect = (
     Send
+    | SendBytes
     | SendTree
+    | ReadLog
     | CloseLearner
     | PersistEpoch
     | ReadTree
     | PersistTree
+    | Truncate
+    | PersistTxns
     | LeaderLost
     | QuorumLost
     | LearnerJoined

@@ -9,6 +9,9 @@ from zktw.wire.jute import Reader, put_bool, put_buffer, put_int, put_long, put_
 from zktw.wire.records import Acls, put_acls, read_acls
 
 HEADER = struct.Struct(">qiqqi")
+HEADER_BYTES = HEADER.size
+_ZXID = struct.Struct(">q")
+_ZXID_OFFSET = 12
 _DIGEST = struct.Struct(">iq")
 DIGEST_VERSION = 2
 # parentCVersion of very old logs, whose creates have none: one more than the parent has.
@@ -109,6 +112,12 @@ class MultiTxn:
 Txn = (
     CreateTxn | DeleteTxn | SetDataTxn | SetAclTxn | CheckTxn | CreateSessionTxn | CloseSessionTxn | ErrorTxn | MultiTxn
 )
+
+
+def zxid_of_payload(payload: bytes) -> int:
+    """The zxid in the header of an encoded transaction."""
+    zxid: int = _ZXID.unpack_from(payload, _ZXID_OFFSET)[0]
+    return zxid
 
 
 def encode_txn(header: TxnHeader, txn: Txn, digest: int | None) -> bytes:

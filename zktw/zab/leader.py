@@ -1,7 +1,6 @@
 """Leader: discovery, synchronisation, and the watch over the quorum (wire document, e.2, e.6, e.10).
 
-Learners are known by the number of their connection. This release carries no data: what a leader and its learners hold
-is always the start of some epoch, so nothing ever lies between two histories and every sync is an empty DIFF.
+Learners are known by the number of their connection.
 """
 
 from enum import Enum
@@ -10,7 +9,7 @@ from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.vote import Notification, PeerState, Vote
-from zktw.terms.zxid import COUNTER_MAX, counter_of, epoch_of, format_zxid, make_zxid
+from zktw.terms.zxid import epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import (
     CloseLearner,
     EpochAcked,
@@ -21,13 +20,17 @@ from zktw.wire.effects import (
     PersistEpoch,
     QuorumLost,
     Send,
-    SendTree,
     Serving,
     ZabEffect,
 )
 from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_protocol_version
+from zktw.zab.broadcast import Broadcast, Outlet
+from zktw.zab.committedlog import CommittedLog
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
-from zktw.zab.office import History, Timing
+from zktw.zab.office import History, SyncRules, Timing
+from zktw.zab.requests import Requests
+from zktw.zab.synchroniser import Synchroniser
+from zktw.zab.syncing import Tail
 
 # Epochs are signed 32-bit numbers on the wire.
 EPOCH_MAX = 2**31 - 1
@@ -57,7 +60,10 @@ class Leader:
         verifier: QuorumVerifier,
         history: History,
         timing: Timing,
+        committed: CommittedLog,
+        outlet: Outlet,
         *,
+        rules: SyncRules | None = None,
         config_text: str,
         config_version: int = 0,
         members: tuple[int, ...] = (),
@@ -71,11 +77,13 @@ class Leader:
         self.epoch = -1
         self.deadline_ms: float | None = None
         self.learners: dict[int, LearnerHandler] = {}
-        # The last zxid handed out; counter 0 is NEWLEADER's.
-        self.last_proposed = -1
+        self.broadcast = Broadcast(my_sid, verifier, committed, outlet)
+        # What serves the learners' clients, while this leader serves.
+        self.requests: Requests | None = None
+        self._synchroniser = Synchroniser(committed, self.broadcast, rules or SyncRules())
         self._verifier = verifier
         self._timing = timing
-        self._config_text = config_text
+        self._config_text = config_text.encode("utf-8")
         self._config_version = config_version
         self._members = members
         self._electors = electors
@@ -105,10 +113,16 @@ class Leader:
 
     def on_closed(self, connection: int) -> list[ZabEffect]:
         """A learner's connection ended."""
-        handler = self.learners.pop(connection, None)
+        handler = self._forget(connection)
         if handler is None or self.phase == LeaderPhase.ENDED:
             return []
         return self._check_quorum()
+
+    def _forget(self, connection: int) -> LearnerHandler | None:
+        self.broadcast.leave(connection)
+        if self.requests is not None:
+            self.requests.left(connection)
+        return self.learners.pop(connection, None)
 
     def on_packet(self, connection: int, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
         """One packet of a learner. What does not belong ends that connection and nothing else."""
@@ -143,6 +157,16 @@ class Leader:
         for handler in self._in_phase(LearnerPhase.WAITING_FOR_SYNC):
             effects += self._synchronise(handler)
         return effects + self._maybe_serve(now_ms)
+
+    def on_log_read(self, connection: int, tail: Tail | None) -> list[ZabEffect]:
+        """What ReadLog has found; None: our log does not reach back so far, or reading it costs more than the tree."""
+        handler = self.learners.get(connection)
+        if handler is None or self.phase == LeaderPhase.ENDED:
+            return []
+        try:
+            return self._newleader(handler, self._synchroniser.on_log_read(handler, tail))
+        except ProtocolError as error:
+            return self._close(handler, str(error))
 
     def on_vote(self, notification: Notification, now_ms: float) -> list[ZabEffect]:
         """A voter's word on the election port. While no epoch is agreed, it may tell that it will not come."""
@@ -188,17 +212,34 @@ class Leader:
             silent_ms = now_ms - handler.heard_ms
             if silent_ms > self._patience_ms(handler):
                 effects += self._close(handler, f"silent for {silent_ms:.0f} ms")
+            elif self._lags(handler, now_ms):
+                effects += self._close(handler, f"has not logged a proposal within {self._timing.sync_ms:.0f} ms")
             elif handler.phase in (LearnerPhase.SYNCING, LearnerPhase.SERVING):
-                effects.append(Send(handler.connection, QuorumPacket(PacketType.PING, self.last_proposed)))
+                effects.append(Send(handler.connection, QuorumPacket(PacketType.PING, self.broadcast.last_proposed)))
         return effects + self._check_quorum()
 
-    def next_zxid(self) -> tuple[int, list[ZabEffect]]:
-        """Hand out the next zxid; or -1 and the end of this term, where the counter is used up (bug 1277)."""
-        assert self.phase == LeaderPhase.BROADCAST
-        if counter_of(self.last_proposed) == COUNTER_MAX:
-            return -1, self._end("the zxid counter is used up: a new epoch is due")
-        self.last_proposed += 1
-        return self.last_proposed, []
+    def _lags(self, handler: LearnerHandler, now_ms: float) -> bool:
+        """Whether a follower keeps others waiting for their commits: it is dropped, not waited for."""
+        if handler.phase != LearnerPhase.SERVING or handler.observer:
+            return False
+        if self.broadcast.acked_by(handler.sid) >= handler.mark_zxid or not handler.mark_zxid:
+            outstanding = self.broadcast.outstanding
+            handler.mark_zxid, handler.mark_ms = outstanding[-1][0] if outstanding else 0, now_ms
+            return False
+        return now_ms - handler.mark_ms > self._timing.sync_ms
+
+    def on_counter_used_up(self) -> list[ZabEffect]:
+        """There is no next zxid in this epoch: another must begin (bug 1277)."""
+        return [] if self.phase == LeaderPhase.ENDED else self._end("the zxid counter is used up: a new epoch is due")
+
+    def on_overrun(self, connection: int, backlog: int) -> list[ZabEffect]:
+        """A learner does not take what it is told: it is dropped, not waited for."""
+        handler = self.learners.get(connection)
+        return [] if handler is None else self._close(handler, f"{backlog} bytes wait for it")
+
+    def resign(self, reason: str) -> list[ZabEffect]:
+        """Lead no more, by our own wish."""
+        return [] if self.phase == LeaderPhase.ENDED else self._end(reason)
 
     # -- what follows ------------------------------------------------------------------------------------------------
 
@@ -210,15 +251,34 @@ class Leader:
                 handler.on_epoch_ack(packet)
                 return self._on_epoch_ack(handler, now_ms)
             case LearnerPhase.SYNCING:
-                handler.on_newleader_ack(packet, make_zxid(self.epoch, 0))
+                if not handler.on_sync_ack(packet, make_zxid(self.epoch, 0)):
+                    return []
                 synced: list[ZabEffect] = [LearnerSynced(handler.sid)]
                 if self.phase == LeaderPhase.BROADCAST:
                     return [*synced, self._up_to_date(handler)]
                 return synced + self._maybe_serve(now_ms)
             case LearnerPhase.SERVING:
-                handler.on_serving(packet, make_zxid(self.epoch, 0))
-                return []
+                return self._on_serving(handler, packet)
         raise ProtocolError(f"{packet.type.name} while {handler.phase.value}, where nothing is due")
+
+    def _on_serving(self, handler: LearnerHandler, packet: QuorumPacket) -> list[ZabEffect]:
+        kind, requests = packet.type, self.requests
+        if kind == PacketType.ACK:
+            if epoch_of(packet.zxid) > self.epoch:
+                raise ProtocolError(f"acknowledges {format_zxid(packet.zxid)} in epoch {self.epoch}")
+            if not handler.observer:
+                self.broadcast.on_ack(handler.sid, packet.zxid)
+        elif requests is None:
+            raise ProtocolError(f"{packet.type.name} to a leader that serves nobody")
+        elif kind == PacketType.REQUEST:
+            requests.on_request(handler.connection, packet)
+        elif kind == PacketType.PING:
+            requests.on_touched(handler.connection, packet.data or b"")
+        elif kind == PacketType.REVALIDATE:
+            requests.on_revalidate(handler.connection, packet.data or b"")
+        else:
+            raise ProtocolError(f"{kind.name} while {handler.phase.value}, where nothing is due")
+        return []
 
     def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
         handler.on_info(packet, -1 - self._nameless, self._config_version)
@@ -231,7 +291,7 @@ class Leader:
         for other in list(self.learners.values()):
             if other.sid == handler.sid and other is not handler and other.phase != LearnerPhase.REGISTERING:
                 # Whether the quorum is still there is looked at with the next pings, when it may be in sync again.
-                self.learners.pop(other.connection)
+                self._forget(other.connection)
                 effects.append(CloseLearner(other.connection, f"server {handler.sid} has connected anew"))
         self._deserters.pop(handler.sid, None)
         if self.phase == LeaderPhase.DISCOVERY:
@@ -292,19 +352,17 @@ class Leader:
         return [PersistEpoch("currentEpoch", self.epoch)]
 
     def _synchronise(self, handler: LearnerHandler) -> list[ZabEffect]:
-        """Bring a learner to our history, then NEWLEADER. Between two starts of epochs nothing lies."""
-        effects: list[ZabEffect] = []
-        if handler.last_zxid == -1:
-            effects.append(Send(handler.connection, QuorumPacket(PacketType.SNAP, self.history.last_zxid)))
-            effects.append(SendTree(handler.connection))
-        elif counter_of(handler.last_zxid) != 0:
-            return self._close(
-                handler, f"it holds transactions up to {format_zxid(handler.last_zxid)}, which this release cannot keep"
-            )
-        else:
-            effects.append(Send(handler.connection, QuorumPacket(PacketType.DIFF, self.history.last_zxid)))
-        handler.phase = LearnerPhase.SYNCING
-        newleader = QuorumPacket(PacketType.NEWLEADER, make_zxid(self.epoch, 0), self._config_text.encode("utf-8"))
+        """Bring a learner to our history, then NEWLEADER."""
+        try:
+            effects = self._synchroniser.begin(handler, list(self.learners.values()))
+        except ProtocolError as error:
+            return self._close(handler, str(error))
+        return self._newleader(handler, effects)
+
+    def _newleader(self, handler: LearnerHandler, effects: list[ZabEffect]) -> list[ZabEffect]:
+        if handler.phase != LearnerPhase.SYNCING:
+            return effects  # more is to be read
+        newleader = QuorumPacket(PacketType.NEWLEADER, make_zxid(self.epoch, 0), self._config_text)
         return [*effects, Send(handler.connection, newleader)]
 
     def _maybe_serve(self, now_ms: float) -> list[ZabEffect]:
@@ -314,11 +372,14 @@ class Leader:
             return []
         self._enter(LeaderPhase.BROADCAST, now_ms)
         self._ping_ms = self.deadline_ms = now_ms + self._timing.tick_ms / 2
-        self.last_proposed = self.history.last_zxid = make_zxid(self.epoch, 0)
+        self.history.last_zxid = make_zxid(self.epoch, 0)
+        self.broadcast.begin_epoch(self.history.last_zxid)
         return [Serving(self.epoch), *(self._up_to_date(handler) for handler in synced)]
 
     def _up_to_date(self, handler: LearnerHandler) -> ZabEffect:
         handler.phase = LearnerPhase.SERVING
+        if handler.early_ack:
+            self.broadcast.on_ack(handler.sid, handler.early_ack)
         return Send(handler.connection, QuorumPacket(PacketType.UPTODATE, -1))
 
     def _check_quorum(self) -> list[ZabEffect]:
@@ -336,7 +397,7 @@ class Leader:
         return self._timing.init_ms + self._timing.sync_ms
 
     def _close(self, handler: LearnerHandler, reason: str) -> list[ZabEffect]:
-        self.learners.pop(handler.connection, None)
+        self._forget(handler.connection)
         return [CloseLearner(handler.connection, reason), *self._check_quorum()]
 
     def _end(self, reason: str) -> list[ZabEffect]:

@@ -15,6 +15,7 @@ class LearnerPhase(Enum):
     DISCOVERING = "discovering"  # has said its epoch; the new one is not agreed or not durable
     ACKING_EPOCH = "acking epoch"  # was told the new epoch
     WAITING_FOR_SYNC = "waiting for sync"  # has acknowledged the epoch; a quorum has not
+    READING_LOG = "reading log"  # what it lacks is read from disk
     SYNCING = "syncing"  # was sent history and NEWLEADER
     SYNCED = "synced"  # has acknowledged NEWLEADER
     SERVING = "serving"  # was sent UPTODATE
@@ -32,6 +33,14 @@ class LearnerHandler:
         self.current_epoch = -1
         self.last_zxid = -1
         self.heard_ms = now_ms
+        # The kind of synchronisation it got; up to where its history was sent while it is read from our log.
+        self.sync_op: PacketType | None = None
+        self.sent_zxid = -1
+        # What it has logged before it said that it holds our history: servers before 3.8.1 may (wire document, e.3).
+        self.early_ack = 0
+        # A proposal that it is to have logged by when; see Leader.on_deadline.
+        self.mark_zxid = 0
+        self.mark_ms = now_ms
 
     def on_info(self, packet: QuorumPacket, nameless_sid: int, config_version: int) -> None:
         """FOLLOWERINFO or OBSERVERINFO: who is there. nameless_sid is for one that does not say."""
@@ -57,24 +66,19 @@ class LearnerHandler:
         self.last_zxid = packet.zxid
         self.phase = LearnerPhase.WAITING_FOR_SYNC
 
-    def on_newleader_ack(self, packet: QuorumPacket, newleader_zxid: int) -> None:
-        """ACK of NEWLEADER: the learner holds our history, durably."""
+    def on_sync_ack(self, packet: QuorumPacket, newleader_zxid: int) -> bool:
+        """An ACK while it is brought up to date; whether it is that of NEWLEADER: it holds our history, durably."""
         self._expect(packet, PacketType.ACK)
-        if packet.zxid != newleader_zxid:
+        if epoch_of(packet.zxid) > epoch_of(newleader_zxid):
             raise ProtocolError(
                 f"acknowledges {format_zxid(packet.zxid)} where NEWLEADER {format_zxid(newleader_zxid)} is due"
             )
+        if packet.zxid != newleader_zxid:
+            # Such servers acknowledge what they were sent to be brought up to date as well.
+            self.early_ack = max(self.early_ack, packet.zxid)
+            return False
         self.phase = LearnerPhase.SYNCED
-
-    def on_serving(self, packet: QuorumPacket, newleader_zxid: int) -> None:
-        """What a learner that was told UPTODATE may say while there is no data: pings and the ACK of UPTODATE."""
-        if packet.type == PacketType.PING:
-            return
-        self._expect(packet, PacketType.ACK)
-        if epoch_of(packet.zxid) != epoch_of(newleader_zxid):
-            raise ProtocolError(
-                f"acknowledges {format_zxid(packet.zxid)}, of another epoch than {format_zxid(newleader_zxid)}"
-            )
+        return True
 
     def _expect(self, packet: QuorumPacket, kind: PacketType) -> None:
         if packet.type != kind:

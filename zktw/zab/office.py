@@ -15,6 +15,8 @@ class History:
     last_zxid: int = 0
     # The latest epoch that a member was heard to have accepted: not on our disk, but the next one must be above it.
     epoch_heard: int = 0
+    # Our history could not be cut where a leader wanted it: the next one is asked for its whole tree.
+    needs_tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,12 @@ class Timing:
     def sync_ms(self) -> float:
         """How long an established peer may be silent."""
         return self.tick_ms * self.sync_limit
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRules:
+    """How a leader brings learners up to date: always by its tree; how many observers by their trees and by txns."""
+
+    force_snapshot: bool = False
+    snap_syncs_max: int = 10
+    diff_syncs_max: int = 100

@@ -1,4 +1,4 @@
-"""Standalone: the way of a write on a server without an ensemble: prepared, made durable, applied, answered."""
+"""Primary: the way of a write where zxids are given, alone or as a leader: prepared, proposed, applied, answered."""
 
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from zktw.pipeline.setdata import (
     pack_reply,
     work_out,
 )
+from zktw.terms.codes import ErrorCode, OpCode
 from zktw.terms.zxid import COUNTER_MAX
 from zktw.tree.database import DIGEST_EVERY
 from zktw.tree.node import (
@@ -25,23 +26,33 @@ from zktw.tree.node import (
 from zktw.wire.txn import decode_txn
 
 _LENGTH_MAX = 2**31 - 1
+_OF_SESSIONS = (OpCode.CREATE_SESSION, OpCode.CLOSE_SESSION)
 
 
-class Standalone:
-    """Gives zxids. persist(zxid, payload) is told what must be on disk; on_persisted says how far it is."""
+class Primary:
+    """Gives zxids. propose(zxid, payload) is told what is to be agreed on; on_committed says how far it is.
+
+    On a server alone that is agreed which is on disk. exhausted() is called when there is no next zxid: the request is
+    dropped then, and so is all that follows. answers_all: what cannot be read takes a place in the order too, since a
+    server that has forwarded it waits for one.
+    """
 
     def __init__(
         self,
         service: DataService,
         prep: PrepRequestProcessor,
-        persist: Callable[[int, bytes], None],
+        propose: Callable[[int, bytes], None],
         *,
         digest_enabled: bool = True,
+        exhausted: Callable[[], None] | None = None,
+        answers_all: bool = False,
     ) -> None:
         self._service = service
         self._prep = prep
-        self._persist = persist
-        self._digest_enabled = digest_enabled
+        self._propose = propose
+        self._exhausted = exhausted
+        self._answers_all = answers_all
+        self._sessions = service.tracker.sessions
         self._last_zxid = service.database.last_zxid
         self._in_flight: deque[SetData | tuple[Request, Proposal]] = deque()
         service.submit = self.submit
@@ -53,39 +64,87 @@ class Standalone:
         """Transactions that are not applied yet."""
         return len(self._in_flight)
 
+    @property
+    def last_proposed(self) -> int:
+        """The last zxid that was given."""
+        return self._last_zxid
+
+    def refuse_unknown(self, request: Request) -> None:
+        """An operation that does not exist, from a server that waits for a transaction of it."""
+        zxid = self._next_zxid()
+        if zxid > 0:
+            proposal = self._prep.refused(request, zxid, self._service.wall_ms, ErrorCode.UNIMPLEMENTED)
+            self._last_zxid = zxid
+            self._in_flight.append((request, proposal))
+            self._propose(zxid, proposal.payload)
+
     def submit(self, request: Request) -> None:
         """A write takes its place."""
-        proposal = self._prep.prepare(request, self._next_zxid(), self._service.wall_ms)
+        self.submit_as(request, request.client)
+
+    def submit_as(self, request: Request, owner: object | None) -> None:
+        """The same by whoever speaks for its session; None: a server for itself."""
+        zxid = self._next_zxid()
+        if zxid < 0:
+            return
+        time = self._service.wall_ms
+        refusal = self._refusal(request, owner)
+        proposal = (
+            self._prep.prepare(request, zxid, time)
+            if refusal == ErrorCode.OK
+            else self._prep.refused(request, zxid, time, refusal)
+        )
+        if proposal is None and self._answers_all:
+            proposal = self._prep.refused(request, zxid, time, ErrorCode.MARSHALLING_ERROR)
         if proposal is None:
             self._service.not_readable(request)
             return
-        self._last_zxid = proposal.header.zxid
+        self._last_zxid = zxid
         self._in_flight.append((request, proposal))
-        self._persist(self._last_zxid, proposal.payload)
+        self._propose(zxid, proposal.payload)
+
+    def _refusal(self, request: Request, owner: object | None) -> ErrorCode:
+        """Whether its session lives, and is still that of the server, or of the connection, which it has come by."""
+        if owner is None or request.op in _OF_SESSIONS:
+            return ErrorCode.OK
+        session = self._sessions.get(request.session_id)
+        if session is None or session.closing:
+            return ErrorCode.SESSION_EXPIRED
+        if session.owner is None:
+            session.owner = owner
+        return ErrorCode.OK if session.owner == owner else ErrorCode.SESSION_MOVED
 
     def _next_zxid(self) -> int:
-        """A counter of 0 is no transaction's: it begins an epoch."""
+        """A counter of 0 is no transaction's: it begins an epoch. -1: in this epoch there is no other."""
         zxid = self._last_zxid + 1
-        return zxid if zxid & COUNTER_MAX else zxid + 1
+        if zxid & COUNTER_MAX:
+            return zxid
+        if self._exhausted is None:
+            return zxid + 1
+        self._exhausted()
+        return -1
 
-    def submit_set_data(self, client: Client, session: Session, xid: int, frame: bytes) -> bool:
+    def submit_set_data(self, client: Client | None, session: Session, xid: int, frame: bytes) -> bool:
         """A setData takes its place, if nothing speaks against it; False: it is to go the long way."""
         service = self._service
-        if service.database.tree.quotas.paths:
+        zxid = self._last_zxid + 1
+        if service.database.tree.quotas.paths or not zxid & COUNTER_MAX:
             return False
-        zxid = self._next_zxid()
+        if client is not None and session.owner is not client:
+            return False
         asked = work_out(self._prep.outlook, session.id, xid, frame, zxid, service.wall_ms)
         if asked is None:
             return False
         self._last_zxid = zxid
         asked.client, asked.since_ms = client, service.now_ms
-        service.wait(client, asked)
+        if client is not None:
+            service.wait(client, asked)
         self._in_flight.append(asked)
-        self._persist(zxid, asked.payload)
+        self._propose(zxid, asked.payload)
         return True
 
-    def on_persisted(self, zxid: int) -> None:
-        """All up to zxid is on disk: it happens."""
+    def on_committed(self, zxid: int) -> None:
+        """All up to zxid is agreed on: it happens."""
         in_flight, commit = self._in_flight, self._service.commit
         while in_flight:
             first = in_flight[0]
@@ -110,7 +169,8 @@ class Standalone:
         is_plain = service.watches.is_empty and not tree.quotas.paths
         first = in_flight[0]
         assert isinstance(first, SetData)
-        client, since_ms, waiting = first.client, first.since_ms, first.client.waiting
+        client, since_ms = first.client, first.since_ms
+        waiting = client.waiting if client is not None else None
         row: list[SetData] = []
         digest, grown = tree.digest, 0
         while in_flight:
@@ -140,7 +200,7 @@ class Standalone:
         tree.digest = digest & DIGEST_MASK
         tree.data_bytes += grown
         database.last_zxid = row[-1].zxid
-        if waiting:
+        if client is not None and waiting:
             self._answer_row(client, row)
 
     def _answer_row(self, client: Client, row: list[SetData]) -> None:

@@ -1,0 +1,372 @@
+"""FollowingRole (observers too): what a server owns while another leads: the connection, the core, the service."""
+
+from collections import deque
+from functools import partial
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zktw.net.dialler import Dial, DialError, tune
+from zktw.net.quorumcnxn import LearnerCnxn
+from zktw.node.chronicle import Connected
+from zktw.node.datahost import DataHost
+from zktw.node.dataparts import make_database
+from zktw.node.driver import Driver
+from zktw.node.means import Means
+from zktw.pipeline.following import Following
+from zktw.quorum.peerstate import PeerEvent
+from zktw.terms.codes import PacketType
+from zktw.terms.errors import ProtocolError, StorageError, WireError
+from zktw.terms.vote import Notification
+from zktw.terms.zxid import make_zxid
+from zktw.tree.database import Database
+from zktw.wire.effects import (
+    Effect,
+    Elected,
+    EpochName,
+    LeaderLost,
+    PersistEpoch,
+    PersistTree,
+    PersistTxns,
+    ReadTree,
+    Send,
+    Serving,
+    Truncate,
+)
+from zktw.wire.peers import QuorumPacket, encode_bare_run
+from zktw.zab.committedlog import Entry
+from zktw.zab.follower import Follower
+from zktw.zab.learner import Learner
+
+log = Logger()
+
+# An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
+LEADER_PATIENCE_MS = 2500
+# Transactions that are applied in one turn.
+_SLICE = 500
+
+
+class FollowingRole:
+    """Follows, or observes, the elected leader: finds it, connects, and lets the cores talk: Learner, then Follower.
+
+    It is the Outlet of the Follower core, and the Way of the data service.
+    """
+
+    is_primary = False
+
+    def __init__(self, means: Means, elected: Elected) -> None:
+        self._means = means
+        self._keeper = means.keeper
+        self._leader = elected.vote.leader
+        self._core = Learner(
+            means.config.my_sid,
+            means.config.is_observer,
+            means.history,
+            means.timing,
+            config_version=means.ensemble.version,
+        )
+        self._driver = Driver(means.clock, self._core, self._carry_out)
+        self._began_ms = means.clock.now_ms()
+        self._again = means.clock.alarm(self._dial)
+        self._dialling: Dial | None = None
+        self._cnxn: LearnerCnxn | None = None
+        # The leader's tree as it comes; ours as before, until the leader's is whole and on disk.
+        self._tree: Database | None = None
+        self._busy: Deferred[None] = succeed(None)
+        self._host: DataHost | None = None
+        self._following: Following | None = None
+        self._follower: Follower | None = None
+        # What we have logged, or are about to, and not acknowledged.
+        self._unacked: deque[int] = deque()
+        self._out: list[bytes] = []
+        self._over = False
+
+    def start(self) -> None:
+        self._means.quorum_port.drop()
+        # Refusing is better than accepting for nothing; but a low port could not be bound again.
+        if not self._means.quorum_listener.needs_privileges:
+            self._means.quorum_listener.close()
+        self._dial()
+
+    def stop(self) -> Deferred[None]:
+        self._over = True
+        self._again.set(None)
+        self._driver.stop()
+        if self._dialling is not None:
+            self._dialling.cancel()
+        if self._host is not None:
+            self._host.close()
+        if self._cnxn is not None:
+            self._cnxn.abort()
+        in_flight = () if self._follower is None else self._follower.in_flight
+        if self._follower is not None:
+            self._follower.flush()
+        # What is being written, and what memory is being brought to, comes to its end first.
+        settled: Deferred[None] = Deferred()
+        self._busy.addBoth(lambda _: self._keeper.settle(in_flight))
+        self._busy.addCallback(lambda _: self._note_history())
+        self._busy.addBoth(settled.callback)
+        return settled
+
+    def _note_history(self) -> None:
+        if self._follower is not None:
+            self._means.history.last_zxid = max(self._keeper.committed.last, self._means.history.last_zxid)
+
+    # -- finding the leader ------------------------------------------------------------------------------------------
+
+    def _dial(self) -> None:
+        means = self._means
+        member = means.ensemble.members[self._leader]
+        addresses = [(address.host, address.port) for address in member.quorum_addresses]
+        limit_ms = means.config.tick_ms * means.config.connect_limit
+        self._dialling = Dial(
+            means.reactor,
+            addresses,
+            lambda: LearnerCnxn(means.data_bytes_max, self._made),
+            max(limit_ms, LEADER_PATIENCE_MS),
+        )
+        self._dialling.done.addCallbacks(self._connected, self._not_connected)
+
+    def _made(self, cnxn: LearnerCnxn) -> None:
+        tune(
+            cnxn.transport,
+            nodelay=self._means.config.follower_nodelay,
+            keepalive=True,
+            user_timeout_ms=int(self._means.timing.sync_ms),
+        )
+
+    def _connected(self, protocol: IProtocol) -> None:
+        assert isinstance(protocol, LearnerCnxn)
+        self._dialling = None
+        self._cnxn = protocol
+        protocol.events = self
+        self._means.chronicle.tell(Connected(self._leader))
+        self._driver.do(self._core.start(self._means.clock.now_ms()))
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._dialling = None
+        if self._over:
+            return
+        now_ms = self._means.clock.now_ms()
+        waited_ms = now_ms - self._began_ms
+        refused = isinstance(failure.value, DialError) and failure.value.refused
+        limit_ms = self._means.config.tick_ms * self._means.config.connect_limit
+        patience_ms = LEADER_PATIENCE_MS if refused else max(limit_ms, LEADER_PATIENCE_MS)
+        if waited_ms >= patience_ms:
+            self._give_up(f"leader {self._leader} was not reached in {waited_ms:.0f} ms: {failure.getErrorMessage()}")
+            return
+        self._again.set(now_ms + self._means.config.leader_connect_delay_ms)
+
+    def on_notification(self, notification: Notification) -> None:
+        """While the leader does not answer the door, its vote may tell that it is no leader."""
+        waiting = self._cnxn is None and not self._over
+        if waiting and notification.sid == self._leader and notification.vote.leader != self._leader:
+            self._give_up(f"server {self._leader} votes for {notification.vote.leader}")
+
+    def on_disconnected(self, sid: int) -> None:
+        """While the leader does not answer the door, the end of its election connection tells that it is gone."""
+        if self._cnxn is None and not self._over and sid == self._leader:
+            self._give_up(f"the election connection of server {sid} ended")
+
+    def _give_up(self, reason: str) -> None:
+        self._carry_out(LeaderLost(reason))
+
+    # -- the connection's events -------------------------------------------------------------------------------------
+
+    def on_packet(self, packet: QuorumPacket) -> None:
+        """The leader said this."""
+        if self._follower is None:
+            self._driver.do(self._core.on_packet(packet, self._means.clock.now_ms()))
+            return
+        try:
+            self._on_serving(self._follower, packet)
+        except (ProtocolError, WireError) as error:
+            self._driver.do(self._core.on_stream_error(str(error)))
+
+    def _on_serving(self, follower: Follower, packet: QuorumPacket) -> None:
+        kind = packet.type
+        if kind == PacketType.PROPOSAL and not self._means.config.is_observer:
+            follower.on_proposal(packet.zxid, packet.data)
+            return
+        if kind == PacketType.COMMIT and not self._means.config.is_observer:
+            follower.on_commit(packet.zxid)
+            return
+        assert self._host is not None
+        assert self._following is not None
+        self._host.enter()
+        if kind == PacketType.INFORM:
+            follower.on_inform(packet.zxid, packet.data)
+        elif kind == PacketType.PING:
+            touched = self._following.touched()
+            self._core.heard(self._means.clock.now_ms())
+            self._driver.do([Send(0, QuorumPacket(PacketType.PING, packet.zxid, touched, packet.authinfo))])
+        elif kind == PacketType.SYNC:
+            follower.flush()
+            self._following.on_sync()
+        elif kind == PacketType.REVALIDATE:
+            self._following.on_revalidated(packet.data)
+        else:
+            raise ProtocolError(f"{kind.name} while serving")
+
+    def on_batch_end(self) -> None:
+        """That was all for now."""
+        if self._host is not None and not self._over:
+            self._host.enter()
+            self._core.heard(self._means.clock.now_ms())
+            self._host.flush()
+
+    def on_tree(self) -> None:
+        """The leader's tree has come."""
+        self._driver.do(self._core.on_tree(self._means.clock.now_ms()))
+
+    def on_stream_error(self, reason: str) -> None:
+        """The conversation is over."""
+        self._driver.do(self._core.on_stream_error(reason))
+
+    # -- what the follower asks for ----------------------------------------------------------------------------------
+
+    def persist(self, zxid: int, payload: bytes) -> None:
+        """See follower.Outlet."""
+        assert self._following is not None
+        self._following.on_proposed(payload)
+        if self._keeper.is_logging:
+            self._keeper.append(zxid, payload)
+            if not self._means.config.is_observer:
+                self._unacked.append(zxid)
+
+    def commit(self, entries: list[Entry]) -> None:
+        """See follower.Outlet."""
+        assert self._following is not None
+        self._following.on_committed(len(entries))
+
+    # -- the way of what clients write -------------------------------------------------------------------------------
+
+    def on_persisted(self, zxid: int) -> None:
+        """See datahost.Way: acknowledged one by one, since Apache's leaders count so."""
+        unacked = self._unacked
+        run = []
+        while unacked and unacked[0] <= zxid:
+            run.append(unacked.popleft())
+        if run:
+            self._out.append(encode_bare_run(PacketType.ACK, run))
+
+    def flush(self) -> None:
+        """See datahost.Way."""
+        if self._follower is not None and not self._over:
+            self._follower.flush()
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            if self._cnxn is not None:
+                self._cnxn.write(data)
+
+    def _serve(self, epoch: int) -> None:
+        means, keeper = self._means, self._keeper
+        # A client may have seen the leader say that the epoch has begun.
+        keeper.database.last_zxid = max(keeper.database.last_zxid, make_zxid(epoch, 0))
+        host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)
+        self._following = Following(host.service, self._out.append)
+        self._follower = Follower(epoch, keeper.committed, self._core.last_zxid, self)
+        host.start(self)
+        means.server.follow(epoch, self._leader, host)
+        try:
+            self._follower.begin(self._core.proposals, self._core.commits)
+        except (ProtocolError, WireError) as error:
+            self._driver.do(self._core.on_stream_error(str(error)))
+        host.flush()
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect) -> None:
+        means = self._means
+        means.chronicle.tell(effect)
+        match effect:
+            case Send(_, packet) if self._cnxn is not None:
+                self._cnxn.send(packet)
+            case ReadTree(zxid) if self._cnxn is not None:
+                self._tree = make_database(means.config)
+                self._cnxn.read_tree(self._tree.parser(means.data_bytes_max))
+            case PersistEpoch(name, epoch):
+                written = means.journal.write_epoch(name, epoch)
+                written.addCallbacks(lambda _: self._epoch_persisted(name, epoch), means.disk_failed)
+                written.addErrback(means.broken)
+            case PersistTree(zxid):
+                self._persist_tree(zxid)
+            case Truncate(zxid):
+                self._truncate(zxid)
+            case PersistTxns(txns):
+                self._persist_txns(txns)
+            case Serving(epoch):
+                means.election.adopt_epoch(epoch)
+                self._serve(epoch)
+            case LeaderLost(reason):
+                means.end(PeerEvent.LEADER_LOST, reason)
+
+    def _epoch_persisted(self, name: EpochName, epoch: int) -> None:
+        # The core notes what is on disk even where the role is over by now.
+        self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
+
+    def _then(self, work: "Deferred[None]", told: "partial[None]") -> None:
+        """The role does not end before this work does."""
+        self._busy = work
+        work.addCallback(lambda _: told())
+        work.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(StorageError):
+            self._means.disk_failed(failure)
+        else:
+            self._means.broken(failure)
+
+    def _persist_tree(self, zxid: int) -> None:
+        assert self._tree is not None
+        tree, self._tree = self._tree, None
+        tree.settle(zxid)
+        self._then(self._keeper.replace(tree), partial(self._tree_persisted, zxid))
+
+    def _tree_persisted(self, zxid: int) -> None:
+        self._driver.do(self._core.on_tree_persisted(zxid))
+
+    def _truncate(self, zxid: int) -> None:
+        work = self._means.truncate(zxid).addCallbacks(self._keeper.reset, self._not_truncated)
+        self._then(work, partial(self._truncated, zxid))
+
+    def _not_truncated(self, failure: Failure) -> None:
+        failure.trap(StorageError)
+        self._driver.do(self._core.on_truncate_refused(failure.getErrorMessage()))
+
+    def _truncated(self, zxid: int) -> None:
+        if not self._core.history.needs_tree:
+            self._driver.do(self._core.on_truncated(self._means.clock.now_ms()))
+
+    def _persist_txns(self, txns: tuple[Entry, ...]) -> None:
+        keeper = self._keeper
+        for zxid, payload in txns if keeper.is_logging else ():
+            keeper.append(zxid, payload)
+        written = keeper.journal.drained()
+        applied = self._apply(txns)
+        work = written.addCallback(lambda _: applied)
+        self._then(work, partial(self._txns_persisted, txns[-1][0]))
+
+    def _apply(self, txns: tuple[Entry, ...]) -> Deferred[None]:
+        """In slices: there may be a hundred thousand."""
+        done: Deferred[None] = Deferred()
+
+        def some(start: int) -> None:
+            try:
+                self._keeper.apply(txns[start : start + _SLICE])
+            except WireError as error:
+                done.errback(StorageError(f"the leader's transactions cannot be read: {error}"))
+                return
+            if start + _SLICE < len(txns):
+                self._means.clock.soon(partial(some, start + _SLICE))
+            else:
+                done.callback(None)
+
+        some(0)
+        return done
+
+    def _txns_persisted(self, zxid: int) -> None:
+        self._driver.do(self._core.on_txns_persisted(zxid))

@@ -1,0 +1,72 @@
+"""LookingRole: what a server owns while it looks for a leader."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from zktw.node.means import Means
+from zktw.terms.vote import Notification, Vote
+
+READ_ONLY_GRACE_MS = 2000
+
+
+class LookingRole:
+    """Takes part in an election, and serves readers meanwhile where that is allowed."""
+
+    def __init__(self, means: Means, pause_ms: float = 0.0) -> None:
+        self._means = means
+        self._pause_ms = pause_ms
+        self._over = False
+        self._begin = means.clock.alarm(self._look)
+        self._read_only = means.clock.alarm(self._serve_read_only)
+
+    def start(self) -> None:
+        means = self._means
+        now_ms = means.clock.now_ms()
+        means.quorum_port.hold()
+        if means.config.is_observer:
+            # Many observers lose their leader at the same time; they need not all ask at the same time.
+            self._pause_ms += means.random.random() * means.config.observer_election_delay_ms
+            self._look_soon()
+        else:
+            # A learner may have decided before we have: let it connect, and hold it. Until it can, we seek no votes: a
+            # leader that nobody can reach would be elected again and again (bug 4203).
+            opened = means.quorum_listener.open(means.config.election_bind_retries)
+            opened.addCallbacks(
+                lambda _: self._look_soon(),
+                lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}"),
+            )
+            opened.addErrback(means.broken)
+        if means.config.read_only_mode:
+            self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))
+
+    def _look_soon(self) -> None:
+        if self._over:
+            return
+        if self._pause_ms:
+            self._begin.set(self._means.clock.now_ms() + self._pause_ms)
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        means = self._means
+        history = means.history
+        vote = Vote(history.current_epoch, history.last_zxid, means.config.my_sid)
+        means.manager.hurry(True)
+        means.elections.do(means.election.look(vote, means.clock.now_ms()))
+
+    def _serve_read_only(self) -> None:
+        self._means.server.serve_read_only()
+
+    def stop(self) -> Deferred[Any]:
+        self._over = True
+        self._begin.set(None)
+        self._read_only.set(None)
+        self._means.manager.hurry(False)
+        return succeed(None)
+
+    def on_notification(self, notification: Notification) -> None:
+        """The election has heard it already."""
+
+    def on_disconnected(self, sid: int) -> None:
+        """The election has heard it already."""

@@ -1,0 +1,106 @@
+"""Following: the way of a write on a learner: forwarded, logged, applied when it is committed, answered.
+
+Answers are paired with what the leader commits by session and number, in the order of each client's requests.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+
+from zktw.pipeline.request import Client, Request
+from zktw.pipeline.service import DataService
+from zktw.terms.codes import OpCode, PacketType
+from zktw.terms.errors import ProtocolError, WireError
+from zktw.wire.peers import QuorumPacket, encode_packet
+from zktw.wire.txn import Txn, TxnHeader, decode_txn
+
+_SESSION = struct.Struct(">qi")
+_VALIDITY = struct.Struct(">q?")
+_ID = struct.Struct(">q")
+_LENGTH_MAX = 2**31 - 1
+
+
+class Following:
+    """send(data) writes packets to the leader."""
+
+    def __init__(self, service: DataService, send: Callable[[bytes], None]) -> None:
+        self._service = service
+        self._send = send
+        self._decoded: deque[tuple[TxnHeader, Txn, int | None]] = deque()
+        self._syncs: deque[Request] = deque()
+        self._revalidating: deque[tuple[int, Client]] = deque()
+        # The last time that the leader was told which clients live.
+        self._touched_ms = service.now_ms
+        service.submit = self.submit
+        service.learn(self._revalidate)
+
+    # -- to the leader -----------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """A write, or a sync, goes to the leader."""
+        if request.op == OpCode.SYNC:
+            self._syncs.append(request)
+        data = _ID.pack(request.session_id) + request.frame
+        identities = tuple([(identity.scheme, identity.id) for identity in request.identities])
+        authinfo = None if request.op == OpCode.CREATE_SESSION else identities
+        self._send(encode_packet(QuorumPacket(PacketType.REQUEST, -1, data, authinfo)))
+
+    def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
+        self._revalidating.append((session_id, client))
+        packet = QuorumPacket(PacketType.REVALIDATE, -1, _SESSION.pack(session_id, timeout_ms))
+        self._send(encode_packet(packet))
+
+    def touched(self) -> bytes:
+        """The sessions that were heard of since this was asked last, as PING carries them."""
+        since_ms, self._touched_ms = self._touched_ms, self._service.now_ms
+        return b"".join(
+            [
+                _SESSION.pack(client.session.id, client.session.timeout_ms)
+                for client in self._service.clients.values()
+                if client.session is not None and client.session.heard_ms >= since_ms
+            ]
+        )
+
+    # -- from the leader ---------------------------------------------------------------------------------------------
+
+    def on_proposed(self, payload: bytes) -> None:
+        """It is proposed. WireError: it cannot be read, and must not be logged."""
+        self._decoded.append(decode_txn(payload, _LENGTH_MAX))
+
+    def on_committed(self, count: int) -> None:
+        """So many of what was proposed happen, in their order."""
+        service, sessions = self._service, self._service.tracker.sessions
+        for _ in range(count):
+            header, txn, digest = self._decoded.popleft()
+            session = sessions.get(header.client_id)
+            owner = session.owner if session is not None else None
+            request = owner.waiting[0] if isinstance(owner, Client) and owner.waiting else None
+            if request is not None and not self._is_of(request, header):
+                request = None
+            service.commit(header, txn, request)
+            service.database.compare_digest(header.zxid, digest)
+
+    @staticmethod
+    def _is_of(request: object, header: TxnHeader) -> bool:
+        """Whether this transaction is what became of that request."""
+        assert isinstance(request, Request)
+        return (
+            request.is_pending
+            and request.cxid == header.cxid
+            and (request.op == header.type or header.type == OpCode.ERROR)
+        )
+
+    def on_sync(self) -> None:
+        """All that the leader had committed before our oldest sync has happened here."""
+        if not self._syncs:
+            raise ProtocolError("SYNC, and none was asked for")
+        self._service.released(self._syncs.popleft())
+
+    def on_revalidated(self, data: bytes | None) -> None:
+        """The leader's word on a session."""
+        if data is None or len(data) != _VALIDITY.size:
+            raise WireError(f"a REVALIDATE of {0 if data is None else len(data)} bytes")
+        session_id, valid = _VALIDITY.unpack(data)
+        if not self._revalidating or self._revalidating[0][0] != session_id:
+            raise ProtocolError(f"REVALIDATE of session 0x{session_id & (1 << 64) - 1:x}, which was not asked for")
+        self._service.on_revalidated(self._revalidating.popleft()[1], valid)
