@@ -36,6 +36,7 @@ from zktw.wire.effects import (
     Truncate,
 )
 from zktw.wire.peers import QuorumPacket, encode_bare_run
+from zktw.wire.txn import decode_txn
 from zktw.zab.committedlog import Entry
 from zktw.zab.follower import Follower
 from zktw.zab.learner import Learner
@@ -44,6 +45,7 @@ log = Logger()
 
 # An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
 LEADER_PATIENCE_MS = 2500
+_LENGTH_MAX = 2**31 - 1
 # Transactions that are applied in one turn.
 _SLICE = 500
 
@@ -267,7 +269,7 @@ class FollowingRole:
         # A client may have seen the leader say that the epoch has begun.
         keeper.database.last_zxid = max(keeper.database.last_zxid, make_zxid(epoch, 0))
         host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)
-        self._following = Following(host.service, self._out.append)
+        self._following = Following(host.service, self._out.append, means.data_bytes_max)
         self._follower = Follower(epoch, keeper.committed, self._core.last_zxid, self)
         host.start(self)
         means.server.follow(epoch, self._leader, host)
@@ -343,6 +345,12 @@ class FollowingRole:
 
     def _persist_txns(self, txns: tuple[Entry, ...]) -> None:
         keeper = self._keeper
+        try:
+            for _, payload in txns:
+                decode_txn(payload, _LENGTH_MAX)
+        except WireError as error:
+            self._driver.do(self._core.on_stream_error(str(error)))
+            return
         for zxid, payload in txns if keeper.is_logging else ():
             keeper.append(zxid, payload)
         written = keeper.journal.drained()

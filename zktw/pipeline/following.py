@@ -7,6 +7,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
+from zktw.pipeline.readable import refusal_of
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
 from zktw.terms.codes import OpCode, PacketType
@@ -21,11 +22,12 @@ _LENGTH_MAX = 2**31 - 1
 
 
 class Following:
-    """send(data) writes packets to the leader."""
+    """send(data) writes packets to the leader; length_max bounds a field of a request, in bytes."""
 
-    def __init__(self, service: DataService, send: Callable[[bytes], None]) -> None:
+    def __init__(self, service: DataService, send: Callable[[bytes], None], length_max: int) -> None:
         self._service = service
         self._send = send
+        self._length_max = length_max
         self._decoded: deque[tuple[TxnHeader, Txn, int | None]] = deque()
         self._syncs: deque[Request] = deque()
         self._revalidating: deque[tuple[int, Client]] = deque()
@@ -40,6 +42,9 @@ class Following:
         """A write, or a sync, goes to the leader."""
         if request.op == OpCode.SYNC:
             self._syncs.append(request)
+        elif refusal := refusal_of(request, self._length_max):
+            self._service.not_readable(request, refusal)
+            return
         data = _ID.pack(request.session_id) + request.frame
         identities = tuple([(identity.scheme, identity.id) for identity in request.identities])
         authinfo = None if request.op == OpCode.CREATE_SESSION else identities

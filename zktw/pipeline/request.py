@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any, Protocol
 
 from zktw.pipeline.sessions import Session
-from zktw.terms.codes import OpCode
+from zktw.terms.codes import ErrorCode, OpCode
 from zktw.wire.records import Identity
 
 # Writes that a client may ask for.
@@ -36,10 +36,10 @@ class Request:
         "identities",
         "is_pending",
         "op",
+        "refusal",
         "reply_bytes",
         "session_id",
         "since_ms",
-        "unreadable",
     )
 
     def __init__(
@@ -61,8 +61,8 @@ class Request:
         self.since_ms = since_ms
         # Whether the order has still to reach it: what is behind it waits.
         self.is_pending = False
-        # Its body makes no sense: it is answered in its turn, and changes nothing.
-        self.unreadable = False
+        # Where its body makes no sense: what it is answered in its turn. It changes nothing.
+        self.refusal = ErrorCode.OK
         self.reply_bytes = 0
 
 
@@ -74,7 +74,7 @@ class Waiting(Protocol):
     op: int
     frame: bytes
     since_ms: float
-    unreadable: bool
+    refusal: ErrorCode
     is_pending: bool
     # What the reply to a read will have, about: no more are taken while these are many.
     reply_bytes: int

@@ -320,9 +320,9 @@ class DataService:
         client.identities = identities
         self._tell_apart(client, encode_reply(xid, 0, 0))
 
-    def not_readable(self, request: Request) -> None:
+    def not_readable(self, request: Request, code: ErrorCode = ErrorCode.MARSHALLING_ERROR) -> None:
         """A write that takes no place in the order, since nobody can read it: it is answered in its turn."""
-        request.unreadable = True
+        request.refusal = code
         self.released(request)
 
     def released(self, request: Request) -> None:
@@ -411,8 +411,8 @@ class DataService:
             if request.is_pending:
                 return
             self.forget(waiting.popleft())
-            if request.unreadable:
-                self.tell(client, encode_reply(request.cxid, self.database.last_zxid, ErrorCode.MARSHALLING_ERROR))
+            if request.refusal:
+                self.tell(client, encode_reply(request.cxid, self.database.last_zxid, request.refusal))
             elif request.op in self._reads.handlers:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)

@@ -12,7 +12,7 @@ import zlib
 from zktw.pipeline.outlook import Outlook
 from zktw.pipeline.proposal import ANY_VERSION
 from zktw.pipeline.request import Client
-from zktw.terms.codes import OpCode
+from zktw.terms.codes import ErrorCode, OpCode
 from zktw.tree.node import (
     DATA_START,
     FRONT_BYTES,
@@ -57,7 +57,7 @@ class SetData:
     )
 
     op = SET_DATA
-    unreadable = False
+    refusal = ErrorCode.OK
     is_pending = True
     reply_bytes = 0
     # None: it came from a learner.

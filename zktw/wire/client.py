@@ -176,8 +176,11 @@ _ALL_FLAGS = frozenset(map(int, CreateMode))
 _MULTI_WRITES = _CREATES | {OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK}
 
 
-def read_multi(reader: Reader) -> list[MultiOp]:
-    """Body of multi: (OpCode, request) up to its end. A null path anywhere makes it unreadable."""
+def read_multi(reader: Reader, *, strict: bool = False) -> list[MultiOp]:
+    """Body of multi: (OpCode, request) up to its end. A null path anywhere makes it unreadable.
+
+    strict: so does a createTTL without a time to live, which Apache's servers take and do not survive.
+    """
     ops: list[MultiOp] = []
     # A null list further on counts for more.
     null_path = False
@@ -187,7 +190,7 @@ def read_multi(reader: Reader) -> list[MultiOp]:
             break
         request: CreateRequest | PathVersion | SetDataRequest
         if type_ in _CREATES:
-            type_, request = _read_part_create(reader, type_)
+            type_, request = _read_part_create(reader, type_, strict)
         elif type_ in (OpCode.DELETE, OpCode.CHECK):
             request = read_path_version(reader)
         elif type_ == OpCode.SET_DATA:
@@ -201,10 +204,12 @@ def read_multi(reader: Reader) -> list[MultiOp]:
     return ops
 
 
-def _read_part_create(reader: Reader, type_: int) -> tuple[int, CreateRequest]:
+def _read_part_create(reader: Reader, type_: int, strict: bool) -> tuple[int, CreateRequest]:
     """A create within a multi, where the flags say what it is, and not the operation alone (Apache 3.9)."""
     request = read_create(reader, type_)
     ttl = type_ == OpCode.CREATE_TTL
+    if strict and ttl and request.flags <= CreateMode.CONTAINER and request.ttl < 0:
+        raise WireError("a createTTL without a time to live")
     if not ttl:
         # In this order: flags that do not exist, then a null list, then flags of another operation.
         if request.flags not in _ALL_FLAGS:
