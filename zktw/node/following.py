@@ -198,7 +198,7 @@ class FollowingRole:
         assert self._host is not None
         assert self._following is not None
         self._host.enter()
-        if kind == PacketType.INFORM:
+        if kind == PacketType.INFORM and self._means.config.is_observer:
             follower.on_inform(packet.zxid, packet.data)
         elif kind == PacketType.PING:
             touched = self._following.touched()

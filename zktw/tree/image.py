@@ -19,6 +19,8 @@ _PERSISTED_BYTES = STAT_PERSISTED.size
 _END = _INT.pack(1) + b"/"
 # A path in a message: enough to find it by.
 _SHOWN_CHARS = 80
+# Large nodes make a piece of their own.
+_PIECE_BYTES = 65536
 
 
 class Image:
@@ -59,7 +61,7 @@ class Image:
             # czxid, mzxid, ctime, mtime, version, then the stored cversion, aversion, the stored owner, pzxid.
             out += stat[:36] + record[16:20] + stat[40:44] + record[8:16] + stat[60:]
             left -= 1
-            if not left:
+            if not left or len(out) >= _PIECE_BYTES:
                 yield bytes(out)
                 out.clear()
                 left = count

@@ -34,6 +34,8 @@ from zktw.zab.syncing import Tail
 
 # Epochs are signed 32-bit numbers on the wire.
 EPOCH_MAX = 2**31 - 1
+# No server is so many elections ahead of the others.
+EPOCHS_AHEAD_MAX = 2**20
 
 
 class LeaderPhase(Enum):
@@ -250,9 +252,12 @@ class Leader:
             case LearnerPhase.ACKING_EPOCH:
                 handler.on_epoch_ack(packet)
                 return self._on_epoch_ack(handler, now_ms)
-            case LearnerPhase.SYNCING:
-                if not handler.on_sync_ack(packet, make_zxid(self.epoch, 0)):
+            case LearnerPhase.SYNCING | LearnerPhase.SYNCED:
+                synced_before = handler.phase == LearnerPhase.SYNCED
+                if not handler.on_sync_ack(packet, make_zxid(self.epoch, 0), self.broadcast.last_proposed):
                     return []
+                if synced_before:
+                    raise ProtocolError("acknowledges NEWLEADER twice")
                 synced: list[ZabEffect] = [LearnerSynced(handler.sid)]
                 if self.phase == LeaderPhase.BROADCAST:
                     return [*synced, self._up_to_date(handler)]
@@ -282,9 +287,11 @@ class Leader:
 
     def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
         handler.on_info(packet, -1 - self._nameless, self._config_version)
-        if epoch_of(packet.zxid) >= EPOCH_MAX:
-            # Its disk is damaged or its word a lie: nobody could ever lead it, and it must not keep us from leading.
-            raise ProtocolError(f"says that it has accepted epoch {epoch_of(packet.zxid)}, the last one there is")
+        if epoch_of(packet.zxid) >= min(EPOCH_MAX, max(self._epoch_max, self.epoch) + EPOCHS_AHEAD_MAX):
+            # Its disk is damaged or its word a lie: there would be no epochs left, and it must not keep us from leading.
+            raise ProtocolError(f"says that it has accepted epoch {epoch_of(packet.zxid)}")
+        if handler.sid == self.my_sid:
+            raise ProtocolError(f"says that it is server {handler.sid}, which is this one")
         if handler.sid < 0:
             self._nameless += 1
         effects: list[ZabEffect] = [LearnerJoined(handler.connection, handler.sid, handler.observer)]

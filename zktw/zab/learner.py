@@ -247,7 +247,7 @@ class Learner:
                 self.stage = LearnerStage.TREE
                 return [ReadTree(packet.zxid)]
             case PacketType.TRUNC:
-                if packet.zxid > self.history.last_zxid:
+                if not 0 <= packet.zxid <= self.history.last_zxid:
                     raise ProtocolError(
                         f"TRUNC to {format_zxid(packet.zxid)}, and we hold {format_zxid(self.history.last_zxid)}"
                     )
@@ -265,6 +265,8 @@ class Learner:
         if kind == PacketType.PROPOSAL:
             self.proposals.append(self._checked(packet, packet.data))
             return
+        if not self._observer and kind in (PacketType.INFORM, PacketType.INFORMANDACTIVATE):
+            raise ProtocolError(f"{kind.name} to a follower")
         if kind == PacketType.INFORM:
             entry = self._checked(packet, packet.data)
             self.proposals.append(entry)

@@ -66,10 +66,10 @@ class LearnerHandler:
         self.last_zxid = packet.zxid
         self.phase = LearnerPhase.WAITING_FOR_SYNC
 
-    def on_sync_ack(self, packet: QuorumPacket, newleader_zxid: int) -> bool:
+    def on_sync_ack(self, packet: QuorumPacket, newleader_zxid: int, last_proposed: int) -> bool:
         """An ACK while it is brought up to date; whether it is that of NEWLEADER: it holds our history, durably."""
         self._expect(packet, PacketType.ACK)
-        if epoch_of(packet.zxid) > epoch_of(newleader_zxid):
+        if packet.zxid > max(newleader_zxid, last_proposed):
             raise ProtocolError(
                 f"acknowledges {format_zxid(packet.zxid)} where NEWLEADER {format_zxid(newleader_zxid)} is due"
             )
