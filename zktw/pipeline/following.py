@@ -108,4 +108,4 @@ class Following:
         session_id, valid = _VALIDITY.unpack(data)
         if not self._revalidating or self._revalidating[0][0] != session_id:
             raise ProtocolError(f"REVALIDATE of session 0x{session_id & (1 << 64) - 1:x}, which was not asked for")
-        self._service.on_revalidated(self._revalidating.popleft()[1], valid)
+        self._service.handshakes.on_revalidated(self._revalidating.popleft()[1], valid)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.figures import LENGTH_BYTES, WATCH_FIGURES, Figures
+from zktw.pipeline.handshakes import Handshakes
 from zktw.pipeline.reads import Reads
 from zktw.pipeline.replies import reply_to
 from zktw.pipeline.request import WRITES, Client, Request, Waiting
-from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
+from zktw.pipeline.sessions import Session, SessionTracker
 from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError
@@ -24,7 +25,6 @@ from zktw.wire.client import (
     BODY,
     REQUEST_HEADER,
     ConnectRequest,
-    encode_connect_response,
     encode_event,
     encode_reply,
     read_auth,
@@ -77,16 +77,13 @@ class DataService:
         self.wall_ms = 0
         self._figures = figures
         self._length_max = length_max
-        self._timeout_min_ms = timeout_min_ms
-        self._timeout_max_ms = timeout_max_ms
+        self.handshakes = Handshakes(self, timeout_min_ms, timeout_max_ms)
         self._enforced_schemes = enforced_schemes
         self._large_from = large_bytes if large_bytes >= 0 else 2**31
         self._reads = Reads(database, self.watches, auth, length_max)
         self._read_ops = frozenset(self._reads.handlers)
         # What submit() takes.
         self._writes = WRITES
-        # Whether a client may go on with a session is for somebody else to say; he says it by on_revalidated.
-        self.revalidate: Callable[[Client, int, int], None] | None = None
         for session_id, timeout_ms in database.sessions.items():
             tracker.add(session_id, timeout_ms, tracker.deadline_ms)
 
@@ -149,95 +146,15 @@ class DataService:
             client.dirty = True
             self.dirty.append(client)
 
-    # -- handshake ---------------------------------------------------------------------------------------------------
-
     def connect(self, client: Client, asked: ConnectRequest) -> str:
         """A client's first frame. Returns why it is turned away without an answer, or ""."""
-        if asked.last_zxid_seen > self.database.last_zxid:
-            self.end(client)
-            return (
-                f"it has seen zxid 0x{asked.last_zxid_seen:x}, this server only 0x{self.database.last_zxid:x};"
-                " it must try another server"
-            )
-        client.read_only = asked.read_only
-        timeout_ms = min(max(asked.timeout_ms, self._timeout_min_ms), self._timeout_max_ms)
-        if asked.session_id == 0:
-            self._begin_session(client, timeout_ms)
-        elif asked.password != password_of(asked.session_id):
-            self._refuse(client)
-        elif self.revalidate is not None:
-            self._revalidate(client, asked.session_id, timeout_ms)
-        else:
-            # One whose beginning is not durable yet may still be lost by a crash.
-            session = self.tracker.sessions.get(asked.session_id)
-            known = session is not None and not session.closing and asked.session_id in self.database.sessions
-            self._resume(client, session if known else None, timeout_ms)
-        return ""
+        return self.handshakes.connect(client, asked)
 
     def learn(self, revalidate: Callable[[Client, int, int], None]) -> None:
         """Sessions are another server's to judge, and a sync is to reach it and come back."""
-        self.revalidate = revalidate
+        self.handshakes.revalidate = revalidate
         self._read_ops -= {OpCode.SYNC}
         self._writes |= {OpCode.SYNC}
-
-    def _begin_session(self, client: Client, timeout_ms: int) -> None:
-        session = self.tracker.add(self.tracker.new_id(), timeout_ms, self.now_ms)
-        session.owner = client
-        client.session = session
-        client.connect = True
-        frame = _pack_header(0, OpCode.CREATE_SESSION) + timeout_ms.to_bytes(4, "big", signed=True)
-        self._queue(Request(client, session.id, 0, OpCode.CREATE_SESSION, frame, client.identities, self.now_ms))
-
-    def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
-        session = Session(session_id, timeout_ms, self.now_ms)
-        client.session = session
-        # What comes behind waits for the answer.
-        asked = Request(client, session_id, 0, OpCode.CREATE_SESSION, b"", client.identities, self.now_ms)
-        asked.is_pending = True
-        self.wait(client, asked)
-        assert self.revalidate is not None
-        self.revalidate(client, session_id, timeout_ms)
-
-    def on_revalidated(self, client: Client, valid: bool) -> None:
-        """Whether the session with which a client has come may go on."""
-        provisional = client.session
-        if provisional is None or client.closing:
-            return  # it is gone
-        client.session = None
-        self.forget(client.waiting.popleft())
-        session = None
-        if valid:
-            session = self.tracker.sessions.get(provisional.id) or self.tracker.add(
-                provisional.id, provisional.timeout_ms, self.now_ms
-            )
-        self._resume(client, session, provisional.timeout_ms)
-        if client.session is not None and client.waiting:
-            self.answer_reads(client)
-
-    def _resume(self, client: Client, session: Session | None, timeout_ms: int) -> None:
-        if session is None:
-            self._refuse(client)
-            return
-        former = session.owner
-        if isinstance(former, Client):
-            former.session = None
-            self.end(former)
-        session.owner = client
-        self.tracker.add(session.id, timeout_ms, self.now_ms)
-        self._welcome(client, session)
-
-    def _refuse(self, client: Client) -> None:
-        self._tell_connected(client, 0, 0, NO_PASSWORD)
-        self.end(client)
-
-    def _welcome(self, client: Client, session: Session) -> None:
-        client.session = session
-        client.connect = False
-        self._tell_connected(client, session.timeout_ms, session.id, password_of(session.id))
-
-    def _tell_connected(self, client: Client, timeout_ms: int, session_id: int, password: bytes) -> None:
-        field = None if client.read_only is None else False
-        self._tell_apart(client, encode_connect_response(timeout_ms, session_id, password, field))
 
     def _tell_apart(self, client: Client, frame: bytes) -> None:
         self.apart_bytes += len(frame) - LENGTH_BYTES
@@ -273,7 +190,7 @@ class DataService:
         elif op == SET_DATA and self.submit_set_data is not None and self.submit_set_data(client, session, xid, frame):
             return
         elif op in self._writes:
-            self._queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
+            self.queue(Request(client, session.id, xid, op, frame, client.identities, self.now_ms))
         elif op == OpCode.AUTH:
             self._authenticate(client, xid, frame)
         elif op == OpCode.SASL:
@@ -284,7 +201,8 @@ class DataService:
         else:
             self._queue_unknown(client, session, xid, op, frame)
 
-    def _queue(self, request: Request) -> None:
+    def queue(self, request: Request) -> None:
+        """A write is on its way; what comes behind it from the same client waits for it."""
         if request.op == OpCode.CLOSE_SESSION:
             session = self.tracker.sessions.get(request.session_id)
             if session is not None:
@@ -392,7 +310,7 @@ class DataService:
         client.note_answer(op, request.cxid, self.database.last_zxid, self.now_ms, latency_ms)
         self.write_latencies[latency_ms] = self.write_latencies.get(latency_ms, 0) + 1
         if request.op == OpCode.CREATE_SESSION:
-            self._welcome(client, client.session)
+            self.handshakes.welcome(client, client.session)
         elif applied.err == ErrorCode.SESSION_MOVED:
             # Another server speaks for its session: it is not told, it would try again here.
             self.end(client)
@@ -439,12 +357,12 @@ class DataService:
     def close_session(self, session_id: int) -> None:
         """Let a session end, as its expiry would."""
         frame = _pack_header(0, OpCode.CLOSE_SESSION)
-        self._queue(Request(None, session_id, 0, OpCode.CLOSE_SESSION, frame, (), self.now_ms))
+        self.queue(Request(None, session_id, 0, OpCode.CLOSE_SESSION, frame, (), self.now_ms))
 
     def reap(self, never_used_ms: int, count_max: int) -> list[str]:
         """Containers that have lost their last child, and nodes whose time to live is over, are on their way out."""
         paths = list(self.database.tree.due(self.wall_ms, never_used_ms, count_max))
         for path in paths:
             frame = _pack_header(0, OpCode.DELETE_CONTAINER) + path.encode("utf-8")
-            self._queue(Request(None, 0, 0, OpCode.DELETE_CONTAINER, frame, (), self.now_ms))
+            self.queue(Request(None, 0, 0, OpCode.DELETE_CONTAINER, frame, (), self.now_ms))
         return paths

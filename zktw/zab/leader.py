@@ -8,7 +8,7 @@ from enum import Enum
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError, WireError
-from zktw.terms.vote import Notification, PeerState, Vote
+from zktw.terms.vote import Notification
 from zktw.terms.zxid import epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import (
     CloseLearner,
@@ -26,6 +26,7 @@ from zktw.wire.effects import (
 from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_protocol_version
 from zktw.zab.broadcast import Broadcast, Outlet
 from zktw.zab.committedlog import CommittedLog
+from zktw.zab.desertion import Desertion
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.office import History, SyncRules, Timing
 from zktw.zab.requests import Requests
@@ -88,13 +89,10 @@ class Leader:
         self._config_text = config_text.encode("utf-8")
         self._config_version = config_version
         self._members = members
-        self._electors = electors
-        self._round = round_
-        self._epoch_wait_ms = epoch_wait_ms
+        self._desertion = Desertion(my_sid, history, electors, round_, epoch_wait_ms)
         self._epoch_max = max(history.accepted_epoch, history.epoch_heard)
         self._epoch_durable = False
         self._epoch_acks: dict[int, None] = {}
-        self._deserters: dict[int, None] = {}
         self._nameless = 0
         self._began_ms = 0.0
         self._phase_ends_ms = 0.0
@@ -172,31 +170,11 @@ class Leader:
 
     def on_vote(self, notification: Notification, now_ms: float) -> list[ZabEffect]:
         """A voter's word on the election port. While no epoch is agreed, it may tell that it will not come."""
-        sid = notification.sid
-        if self.phase not in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH) or sid not in self._verifier.voters:
+        waits = self.phase in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH)
+        if not waits or notification.sid not in self._verifier.voters:
             return []
-        waited_ms = now_ms - self._began_ms
-        looks = notification.state == PeerState.LOOKING
-        if looks and self._epoch_wait_ms >= 0 and waited_ms >= self._epoch_wait_ms and sid in self._electors:
-            # Without it the epoch may never be agreed (bug 3109).
-            return self._end(f"voter {sid} looks for a leader again after {waited_ms:.0f} ms without an epoch")
-        if self._deserts(notification):
-            self._deserters[sid] = None
-        elif notification.vote.leader == self.my_sid:
-            self._deserters.pop(sid, None)
-        loyal = [voter for voter in self._verifier.voters if voter not in self._deserters]
-        if not self._verifier.contains_quorum(loyal):
-            return self._end(f"voters {', '.join(map(str, self._deserters))} want another leader")
-        return []
-
-    def _deserts(self, notification: Notification) -> bool:
-        """Whether a voter has gone on to a later round, or to a better candidate of ours."""
-        if notification.round != self._round:
-            return notification.round > self._round
-        vote = notification.vote
-        return vote.leader != self.my_sid and vote > Vote(
-            self.history.current_epoch, self.history.last_zxid, self.my_sid
-        )
+        reason = self._desertion.on_vote(notification, self._verifier, now_ms - self._began_ms)
+        return self._end(reason) if reason else []
 
     def on_deadline(self, now_ms: float) -> list[ZabEffect]:
         """Time is up: a phase has lasted too long, or pings are due."""
@@ -300,7 +278,7 @@ class Leader:
                 # Whether the quorum is still there is looked at with the next pings, when it may be in sync again.
                 self._forget(other.connection)
                 effects.append(CloseLearner(other.connection, f"server {handler.sid} has connected anew"))
-        self._deserters.pop(handler.sid, None)
+        self._desertion.came(handler.sid)
         if self.phase == LeaderPhase.DISCOVERY:
             # Observers raise the epoch too, though they do not count for the quorum.
             self._epoch_max = max(self._epoch_max, epoch_of(packet.zxid))
