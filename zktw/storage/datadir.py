@@ -191,21 +191,46 @@ class DataDir:
             return None
         return self.guard(path, lambda: self.files.read(path, 64)).decode("utf-8", "replace").strip()
 
+    def clear_leftovers(self) -> None:
+        """Remove what was being written when the last process died."""
+        for directory in dict.fromkeys((self.snapshots, self.logs)):
+            for name in self._list(directory):
+                if name.startswith(NEW_PREFIX):
+                    path = f"{directory}/{name}"
+                    self.guard(path, partial(self.files.remove, path))
+
+    # -- trees of others ---------------------------------------------------------------------------------------------
+
     def write_log_base(self, zxid: int) -> None:
-        """From this zxid on the log is whole; before it there may be holes."""
+        """A leader's tree of this zxid is about to take the place of our history: only from there on the log is whole.
+
+        What is older may lack transactions of the history that the tree stands for, and hold others. Durable on return.
+        """
         self._replace(f"{self.logs}/{LOG_BASE}", str(zxid).encode("ascii"))
 
     def read_log_base(self) -> int:
-        """See write_log_base; 0 where the log has none."""
-        text = self._read_text(f"{self.logs}/{LOG_BASE}")
-        return int(text) if text and text.isascii() and text.isdigit() else 0
+        """See write_log_base; 0 where no tree was ever taken over."""
+        path = f"{self.logs}/{LOG_BASE}"
+        text = self._read_text(path)
+        if text is None:
+            return 0
+        if not text.isascii() or not text.isdigit() or int(text) > _ZXID_MAX:
+            raise StorageError(f"{path}: damaged at byte 0: {text[:40]!r} is no zxid; {JOIN_ANEW}")
+        return int(text)
 
-    def clear_leftovers(self) -> None:
-        """Remove what was being written when the last process died."""
-        for name in self._list(self.snapshots):
-            if name.startswith(NEW_PREFIX):
-                path = f"{self.snapshots}/{name}"
-                self.guard(path, partial(self.files.remove, path))
+    def floor(self) -> int:
+        """The zxid below which no snapshot may be gone back to; 0 if there is none.
+
+        Until the tree that was to be taken over is a snapshot our own history still counts: a crash came before.
+        """
+        base = self.read_log_base()
+        return base if any(zxid_of_name(name) >= base for name in self.snapshot_names()) else 0
+
+    def remove_later_snapshots(self, zxid: int) -> None:
+        """Remove snapshots of later trees than this, the newest first; durable on return."""
+        for name in reversed(self.snapshot_names()):
+            if zxid_of_name(name) > zxid:
+                self.remove(self.snapshots, name)
 
     # -- housekeeping ------------------------------------------------------------------------------------------------
 

@@ -80,7 +80,10 @@ class Journal:
         return self._run(self._log.truncate, zxid)
 
     def forget_after(self, zxid: int) -> Deferred[None]:
-        """Make room for the tree of this zxid: forget what follows it, on disk. Nothing may be queued."""
+        """Make room for a leader's tree of this zxid, which is to be the next snapshot. Nothing may be queued.
+
+        Entries of later zxids are forgotten; the next one begins a new file. Fires when that is durable.
+        """
         assert not self._batch
         assert len(self._queue) == 1
         return self._run(self._log.forget_after, zxid)

@@ -8,6 +8,7 @@ from enum import Enum
 
 from zktw.terms.errors import StorageError
 from zktw.terms.limits import JUTE_MAXBUFFER
+from zktw.terms.zxid import counter_of, epoch_of
 
 MAGIC = 0x5A4B4C47
 VERSION = 2
@@ -58,6 +59,13 @@ def zxid_of_payload(payload: bytes) -> int:
     return zxid
 
 
+def follows(last_zxid: int, zxid: int) -> bool:
+    """Whether nothing is missing between the two, as far as numbers tell: the first of an epoch follows any earlier."""
+    if epoch_of(zxid) == epoch_of(last_zxid):
+        return counter_of(zxid) == counter_of(last_zxid) + 1
+    return zxid > last_zxid and counter_of(zxid) == 1
+
+
 class End(Enum):
     """How a log file ends."""
 
@@ -83,11 +91,15 @@ class LogReader:
         self._source = source
         self._length_max = length_max
 
-    def entries(self) -> Iterator[tuple[int, int, bytes]]:
-        """Offset, zxid and payload of each entry, in the order of the file."""
+    def entries(self, start: int = HEADER_BYTES, *, growing: bool = False) -> Iterator[tuple[int, int, bytes]]:
+        """Offset, zxid and payload of each entry, in the order of the file, from the one that begins at start.
+
+        growing: it is being written to, so its last entries may not be whole yet; what is no entry then ends it.
+        """
         if not self._read_header():
             return
-        chunk, start, at = b"", HEADER_BYTES, 0
+        self.end_offset = start
+        chunk, at = b"", 0
         while True:
             # start is the offset in the file of chunk, at the place in it.
             if at + _ENTRY_HEAD.size > len(chunk):
@@ -114,7 +126,8 @@ class LogReader:
             at = end + 1
             self.end_offset = start + at
             yield offset, zxid, payload
-        self._judge_end()
+        if not growing:
+            self._judge_end()
 
     def _defect_of(self, payload: bytes, checksum: int, trailer: int) -> str:
         if trailer != _TRAILER:

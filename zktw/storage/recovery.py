@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from zktw.storage.datadir import JOIN_ANEW, MOVE_AWAY, DataDir, Epochs, zxid_of_name
-from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER_BYTES, End, LogReader
+from zktw.storage.datadir import JOIN_ANEW, LOG_BASE, MOVE_AWAY, DataDir, Epochs, zxid_of_name
+from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER_BYTES, End, LogReader, follows
 from zktw.storage.snapformat import Compression, Ending, SnapshotEncoder, read_snapshot
 from zktw.terms.errors import StorageError, WireError
 from zktw.terms.limits import JUTE_MAXBUFFER
-from zktw.terms.zxid import counter_of, epoch_of, format_zxid
+from zktw.terms.zxid import counter_of, format_zxid
 from zktw.tree.database import Database
 
 _CHUNK_BYTES = 1 << 20
@@ -65,11 +65,17 @@ def recover(
     return _Recovery(datadir, make_database, rules or Rules(), replayed).run()
 
 
-def reload(datadir: DataDir, make_database: Callable[[], Database], rules: Rules) -> Database:
-    """What is on disk once more, after a truncation; nothing on disk is changed, and no epochs are looked at."""
-    recovery = _Recovery(datadir, make_database, rules, lambda zxid, payload: None)
-    database = recovery._load_snapshot() or make_database()
-    recovery._replay(database)
+def reload(
+    datadir: DataDir,
+    make_database: Callable[[], Database],
+    rules: Rules,
+    replayed: Callable[[int, bytes], None] = lambda zxid, payload: None,
+) -> Database:
+    """What is on disk once more, after a truncation; nothing there is changed, and no epochs are looked at.
+
+    Raises StorageError for what cannot be used.
+    """
+    database, _ = _Recovery(datadir, make_database, rules, replayed).load()
     database.drop_orphans()
     return database
 
@@ -88,6 +94,10 @@ class _Recovery:
     # The zxid that the next transaction is to follow, and where it was found.
     last_zxid: int = -1
     last_place: str = ""
+    # Snapshots newer than the one that was taken, newest first, and whether they seemed to be whole.
+    passed_by: dict[str, bool] = field(default_factory=dict)
+    # The zxids of these that replay has not come through yet.
+    awaited: set[int] = field(default_factory=set)
     # What is to be done to the newest log once nothing is refused any more.
     mend: Callable[[], None] = lambda: None
 
@@ -95,14 +105,7 @@ class _Recovery:
         datadir = self.datadir
         datadir.clear_leftovers()
         self._make_names_last()
-        database = self._load_snapshot()
-        fresh = database is None
-        if database is None:
-            database = self.make_database()
-        self._replay(database)
-        if self.gaps > _GAPS_SHOWN:
-            self.warnings.append(f"{datadir.logs}: {self.gaps} gaps in all")
-        self._check_history(database)
+        database, fresh = self.load()
         snapshot_wanted = fresh and self.txns > 0
         if snapshot_wanted and not self.rules.trust_empty:
             raise StorageError(
@@ -131,6 +134,20 @@ class _Recovery:
         return Recovered(
             last_zxid, epochs.current, epochs.accepted, database, tuple(self.warnings), self.txns, snapshot_wanted
         )
+
+    def load(self) -> tuple[Database, bool]:
+        """What is on disk, and whether it begins without a snapshot. Changes nothing there."""
+        database = self._load_snapshot()
+        fresh = database is None
+        self._check_floor(-1 if database is None else database.last_zxid)
+        if database is None:
+            database = self.make_database()
+        first_zxid = database.last_zxid
+        self._replay(database)
+        if self.gaps > _GAPS_SHOWN:
+            self.warnings.append(f"{self.datadir.logs}: {self.gaps} gaps in all")
+        self._check_history(first_zxid, database.last_zxid)
+        return database, fresh
 
     def _make_names_last(self) -> None:
         """A process that died left names and contents that are read now and could be gone after a power cut."""
@@ -163,6 +180,7 @@ class _Recovery:
             path = f"{self.datadir.snapshots}/{name}"
             if not self.datadir.is_whole(name):
                 self.warnings.append(f"{path}: not written to its end; an older snapshot is tried")
+                self._pass_by(name, whole=False)
                 continue
             if tried == _CANDIDATES_MAX:
                 break
@@ -178,6 +196,7 @@ class _Recovery:
             except WireError as error:
                 damage = damage or f"{path}: {error}"
                 self.warnings.append(f"{path}: {error}; an older snapshot is tried")
+                self._pass_by(name, whole=True)
                 continue
             self._expect_digest(database, ending)
             self.datadir.guard(path, partial(self.datadir.files.sync, path))
@@ -186,6 +205,20 @@ class _Recovery:
         if damage:
             raise StorageError(f"{damage}; no other snapshot is whole: {JOIN_ANEW}; {MOVE_AWAY}")
         return None
+
+    def _pass_by(self, name: str, *, whole: bool) -> None:
+        self.passed_by[name] = whole
+        self.awaited.add(zxid_of_name(name))
+
+    def _check_floor(self, zxid: int) -> None:
+        """A tree that was taken over from a leader: what is older on our disk is another history."""
+        floor = self.datadir.floor()
+        if floor > 0 and zxid < floor:
+            name = next(iter(self.passed_by))
+            raise StorageError(
+                f"{self.datadir.snapshots}/{name}: cannot be read, and nothing older may take its place: by"
+                f" {self.datadir.logs}/{LOG_BASE} the tree of {format_zxid(floor)} came from a leader: {JOIN_ANEW}"
+            )
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         read = self.datadir.files.read
@@ -217,7 +250,7 @@ class _Recovery:
             for offset, zxid, payload in reader.entries():
                 if offset == HEADER_BYTES and not broken:
                     self._check_boundary(path, zxid)
-                if broken and not _follows(self.last_zxid, zxid):
+                if broken and not follows(self.last_zxid, zxid):
                     raise StorageError(f"{broken}; {path} goes on with {format_zxid(zxid)}: {JOIN_ANEW}")
                 broken = ""
                 self._replay_entry(database, zxid, payload, f"{path} at byte {offset}")
@@ -228,18 +261,19 @@ class _Recovery:
 
     def _check_boundary(self, path: str, zxid: int) -> None:
         """A file whose end was overwritten with zeros looks like one that ended; on a server alone numbers tell."""
-        if not self.rules.epochs and self.last_place and zxid > self.last_zxid and not _follows(self.last_zxid, zxid):
+        if not self.rules.epochs and self.last_place and zxid > self.last_zxid and not follows(self.last_zxid, zxid):
             raise StorageError(
                 f"{self.last_place}: the last transaction of its file is {format_zxid(self.last_zxid)}, and {path} goes"
                 f" on with {format_zxid(zxid)}: what was between them is lost, and may have been acknowledged"
             )
 
     def _replay_entry(self, database: Database, zxid: int, payload: bytes, place: str) -> None:
+        self.awaited.discard(zxid)
         if zxid <= database.last_zxid:
             if zxid >= self.last_zxid:
                 self.last_zxid, self.last_place = zxid, place
             return
-        if not _follows(self.last_zxid, zxid):
+        if not follows(self.last_zxid, zxid):
             self.gaps += 1
             # An old leader of Apache's leaves numbers out all the time.
             if self.gaps <= _GAPS_SHOWN:
@@ -275,20 +309,21 @@ class _Recovery:
         self.warnings.append(f"{told}; the next log goes on from there")
         return told
 
-    def _check_history(self, database: Database) -> None:
-        """A snapshot that could not be read tells by its name how far history went at least."""
-        for name in self.datadir.snapshot_names():
+    def _check_history(self, first_zxid: int, last_zxid: int) -> None:
+        """A snapshot that could not be read tells by its name where history has been; replay must have come there.
+
+        Else transactions may be missing before it: the tree of a snapshot may have come from a leader, without them.
+        """
+        base = self.datadir.read_log_base()
+        for name, whole in self.passed_by.items():
             zxid = zxid_of_name(name)
-            # One that begins an epoch (counter 0) and was never finished may come from before any transaction of it.
-            if zxid > database.last_zxid and (counter_of(zxid) or self.datadir.is_whole(name)):
-                raise StorageError(
-                    f"{self.datadir.snapshots}/{name}: cannot be read, and what else there is ends at"
-                    f" {format_zxid(database.last_zxid)}: {JOIN_ANEW}"
-                )
-
-
-def _follows(last_zxid: int, zxid: int) -> bool:
-    """Whether nothing is missing between the two, as far as numbers tell: the first of an epoch follows any earlier."""
-    if epoch_of(zxid) == epoch_of(last_zxid):
-        return counter_of(zxid) == counter_of(last_zxid) + 1
-    return zxid > last_zxid and counter_of(zxid) == 1
+            if zxid not in self.awaited:
+                continue
+            # The start of an epoch is no transaction. One that was never finished may come from before any of the
+            # epoch; behind the tree that was taken over last the log lacks nothing.
+            if not counter_of(zxid) and (not whole or (0 < base <= first_zxid and zxid <= last_zxid)):
+                continue
+            lacks = f"the log does not come by {format_zxid(zxid)}, so what leads there may be missing"
+            if zxid > last_zxid:
+                lacks = f"what else there is ends at {format_zxid(last_zxid)}"
+            raise StorageError(f"{self.datadir.snapshots}/{name}: cannot be read, and {lacks}: {JOIN_ANEW}")

@@ -173,6 +173,7 @@ class _SnapshotFile:
 
     def __init__(self, datadir: DataDir, path: str, encoder: SnapshotEncoder) -> None:
         directory, _, name = path.rpartition("/")
+        self._datadir = datadir
         self._files = datadir.files
         self._path = path
         self._directory = directory
@@ -196,8 +197,9 @@ class _SnapshotFile:
         self._guard(self._write, self._encoder.add(piece))
 
     def finish(self, zxid: int, digest: int | None, last_zxid: int | None) -> str:
-        """Let it be a snapshot, durably."""
+        """Let it be a snapshot, durably, and the newest: where a leader's tree is older than ours was, ours goes."""
         self._guard(self._finish, self._encoder.end(zxid, digest=digest, last_zxid=last_zxid))
+        self._datadir.remove_later_snapshots(zxid)
         return self._path
 
     def _finish(self, data: bytes) -> None:

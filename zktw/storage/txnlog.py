@@ -2,12 +2,13 @@
 
 import errno
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from zktw.storage.datadir import DataDir, zxid_of_name
 from zktw.storage.files import IFile
 from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER, HEADER_BYTES, LogReader, encode_entries
 from zktw.terms.errors import StorageError
-from zktw.terms.zxid import format_zxid
+from zktw.terms.zxid import counter_of, epoch_of, format_zxid
 
 PREALLOCATE_BYTES = 64 << 20
 # Room is made for more as soon as less than this is left, so that no batch waits for it in the middle.
@@ -141,53 +142,72 @@ class TxnLog:
         go first, so that at each moment it holds a beginning of what it held.
         """
         self.roll()
-        kept = self._find_cut(zxid)
-        snapshots = self._datadir.snapshot_names()
-        if not any(zxid_of_name(name) <= zxid for name in snapshots):
-            raise StorageError(f"{self._datadir.snapshots}: no snapshot at or below {format_zxid(zxid)} to go back to")
-        for name in reversed(snapshots):
-            if zxid_of_name(name) > zxid:
-                self._datadir.remove(self._datadir.snapshots, name)
-        for name in reversed(self._datadir.log_names()):
-            if zxid_of_name(name) > zxid:
-                self._datadir.remove(self._datadir.logs, name)
-        if kept is not None:
-            name, size = kept
-            self._datadir.cut(name, size)
+        place = self._find_place(zxid)
+        self._check_held(zxid, place)
+        datadir = self._datadir
+        floor = datadir.floor()
+        names = [name for name in datadir.snapshot_names() if floor <= zxid_of_name(name) <= zxid]
+        if not any(map(datadir.is_whole, names)):
+            above = f", and above {format_zxid(floor)}, where a tree was taken over" if floor else ""
+            raise StorageError(f"{datadir.snapshots}: no snapshot at or below {format_zxid(zxid)} to go back to{above}")
+        datadir.remove_later_snapshots(zxid)
+        self._cut(zxid, place)
 
     def forget_after(self, zxid: int) -> None:
-        """Forget what follows this zxid, durably; whatever is before it, the tree of zxid stands for from now on."""
+        """Make room for a leader's tree of this zxid, durably: forget all entries of later ones.
+
+        At each moment, until the tree is a snapshot, there is a beginning of our former history, which lacks nothing
+        that its leader has. So later snapshots stay: they may be all that holds it. Who writes the tree removes them.
+        """
         self.roll()
+        place = self._find_place(zxid)
+        # First: what is in the log next to the tree must at no time be taken for what came before it.
         self._datadir.write_log_base(zxid)
-        for name in reversed(self._datadir.snapshot_names()):
-            if zxid_of_name(name) > zxid:
-                self._datadir.remove(self._datadir.snapshots, name)
+        self._cut(zxid, place)
+
+    def _cut(self, zxid: int, place: "_Place") -> None:
         for name in reversed(self._datadir.log_names()):
             if zxid_of_name(name) > zxid:
                 self._datadir.remove(self._datadir.logs, name)
-        holders = [name for name in self._datadir.log_names() if zxid_of_name(name) <= zxid]
-        if holders:
-            reader = self._read(holders[-1])
-            size = HEADER_BYTES
-            for _, found, _ in reader.entries():
-                if found > zxid:
-                    break
-                size = reader.end_offset
-            self._datadir.cut(holders[-1], size)
+        if place.name:
+            self._datadir.cut(place.name, place.size)
 
-    def _find_cut(self, zxid: int) -> tuple[str, int] | None:
-        """The last file that keeps anything, and the size to leave of it. StorageError: this transaction isn't held."""
-        holders = [name for name in self._datadir.log_names() if zxid_of_name(name) <= zxid]
+    def _find_place(self, zxid: int) -> "_Place":
+        """Where the log is to be cut so that no entry of a later zxid is left."""
+        names = self._datadir.log_names()
+        holders = [name for name in names if zxid_of_name(name) <= zxid]
         size, last_zxid = HEADER_BYTES, -1
         if holders:
             reader = self._read(holders[-1])
             for _, found, _ in reader.entries():
                 if found > zxid:
-                    break
+                    return _Place(holders[-1], size, last_zxid, found)
                 size, last_zxid = reader.end_offset, found
-        if last_zxid != zxid and not any(zxid_of_name(name) == zxid for name in self._datadir.snapshot_names()):
-            raise StorageError(f"{self._datadir.logs}: no transaction {format_zxid(zxid)} to cut behind")
-        return (holders[-1], size) if holders else None
+        for name in names[len(holders) :]:
+            for _, found, _ in self._read(name).entries():
+                return _Place(holders[-1] if holders else "", size, last_zxid, found)
+        return _Place(holders[-1] if holders else "", size, last_zxid, -1)
+
+    def _check_held(self, zxid: int, place: "_Place") -> None:
+        if place.last_zxid == zxid or any(zxid_of_name(name) == zxid for name in self._datadir.snapshot_names()):
+            return
+        # The start of an epoch is no transaction; who has one of that epoch has lived through it.
+        if not counter_of(zxid) and epoch_of(place.next_zxid) == epoch_of(zxid) and place.next_zxid > zxid:
+            return
+        raise StorageError(f"{self._datadir.logs}: no transaction {format_zxid(zxid)} to cut behind")
 
     def _read(self, name: str) -> LogReader:
         return self._datadir.log_reader(name, self._entry_bytes_max)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The last file that keeps anything ("": none does) and the bytes to leave of it.
+
+    last_zxid is that of the last entry before the cut in that file, next_zxid that of the first behind it; -1: none.
+    """
+
+    name: str
+    size: int
+    last_zxid: int
+    next_zxid: int
