@@ -15,6 +15,7 @@ from zktw.node.datahost import DataHost
 from zktw.node.dataparts import make_database
 from zktw.node.driver import Driver
 from zktw.node.means import Means
+from zktw.pipeline.copied import read_copied
 from zktw.pipeline.following import Following
 from zktw.quorum.peerstate import PeerEvent
 from zktw.terms.codes import PacketType
@@ -347,8 +348,10 @@ class FollowingRole:
         keeper = self._keeper
         try:
             for _, payload in txns:
-                decode_txn(payload, _LENGTH_MAX)
+                if read_copied(payload) is None:
+                    decode_txn(payload, _LENGTH_MAX)
         except WireError as error:
+            # Nothing doubtful reaches the log.
             self._driver.do(self._core.on_stream_error(str(error)))
             return
         for zxid, payload in txns if keeper.is_logging else ():
@@ -363,11 +366,7 @@ class FollowingRole:
         done: Deferred[None] = Deferred()
 
         def some(start: int) -> None:
-            try:
-                self._keeper.apply(txns[start : start + _SLICE])
-            except WireError as error:
-                done.errback(StorageError(f"the leader's transactions cannot be read: {error}"))
-                return
+            self._keeper.apply(txns[start : start + _SLICE])
             if start + _SLICE < len(txns):
                 self._means.clock.soon(partial(some, start + _SLICE))
             else:

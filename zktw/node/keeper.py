@@ -11,6 +11,7 @@ from zktw.admin.stats import ServerStats
 from zktw.config import Config
 from zktw.net.quiet import Quiet
 from zktw.node.clock import Clock, Random
+from zktw.pipeline.copied import read_copied
 from zktw.storage.journal import Journal
 from zktw.storage.recovery import Recovered
 from zktw.storage.snapshots import Snapshotter
@@ -116,8 +117,11 @@ class Keeper:
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Let these happen to the database, where nobody is served."""
+        database = self.database
         for zxid, payload in entries:
-            self.database.replay(payload)
+            copied = read_copied(payload)
+            if copied is None or copied.apply(database) is None:
+                database.replay(payload)
             self.committed.append(zxid, payload)
 
     def replace(self, database: Database) -> Deferred[None]:

@@ -7,18 +7,26 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
+from zktw.pipeline.copied import CopiedSetData, read_copied
 from zktw.pipeline.readable import refusal_of
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
+from zktw.pipeline.setdata import REPLY_BYTES, REPLY_FRAME_BYTES, SET_DATA, pack_reply
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import ProtocolError, WireError
+from zktw.tree.node import STAT_BYTES
+from zktw.wire.jute import put_int, put_string
 from zktw.wire.peers import QuorumPacket, encode_packet
+from zktw.wire.records import Identity
 from zktw.wire.txn import Txn, TxnHeader, decode_txn
 
 _SESSION = struct.Struct(">qi")
 _VALIDITY = struct.Struct(">q?")
 _ID = struct.Struct(">q")
 _LENGTH_MAX = 2**31 - 1
+_ENCODED_MAX = 1000
+_pack_head = struct.Struct(">iqi").pack
+_NULL = b"\xff\xff\xff\xff"
 
 
 class Following:
@@ -28,7 +36,9 @@ class Following:
         self._service = service
         self._send = send
         self._length_max = length_max
-        self._decoded: deque[tuple[TxnHeader, Txn, int | None]] = deque()
+        self._decoded: deque[CopiedSetData | tuple[TxnHeader, Txn, int | None]] = deque()
+        # How identities stand in a packet: a client's are the same each time.
+        self._encoded: dict[tuple[Identity, ...], bytes] = {}
         self._syncs: deque[Request] = deque()
         self._revalidating: deque[tuple[int, Client]] = deque()
         # The last time that the leader was told which clients live.
@@ -46,9 +56,21 @@ class Following:
             self._service.not_readable(request, refusal)
             return
         data = _ID.pack(request.session_id) + request.frame
-        identities = tuple([(identity.scheme, identity.id) for identity in request.identities])
-        authinfo = None if request.op == OpCode.CREATE_SESSION else identities
-        self._send(encode_packet(QuorumPacket(PacketType.REQUEST, -1, data, authinfo)))
+        authinfo = _NULL if request.op == OpCode.CREATE_SESSION else self._authinfo(request.identities)
+        self._send(_pack_head(PacketType.REQUEST, -1, len(data)) + data + authinfo)
+
+    def _authinfo(self, identities: tuple[Identity, ...]) -> bytes:
+        encoded = self._encoded.get(identities)
+        if encoded is None:
+            if len(self._encoded) >= _ENCODED_MAX:
+                self._encoded.clear()
+            out = bytearray()
+            put_int(out, len(identities))
+            for identity in identities:
+                put_string(out, identity.scheme)
+                put_string(out, identity.id)
+            encoded = self._encoded[identities] = bytes(out)
+        return encoded
 
     def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
         self._revalidating.append((session_id, client))
@@ -70,13 +92,18 @@ class Following:
 
     def on_proposed(self, payload: bytes) -> None:
         """It is proposed. WireError: it cannot be read, and must not be logged."""
-        self._decoded.append(decode_txn(payload, _LENGTH_MAX))
+        self._decoded.append(read_copied(payload) or decode_txn(payload, _LENGTH_MAX))
 
     def on_committed(self, count: int) -> None:
         """So many of what was proposed happen, in their order."""
         service, sessions = self._service, self._service.tracker.sessions
         for _ in range(count):
-            header, txn, digest = self._decoded.popleft()
+            decoded = self._decoded.popleft()
+            if isinstance(decoded, CopiedSetData):
+                if self._apply_copied(decoded):
+                    continue
+                decoded = decode_txn(decoded.payload, _LENGTH_MAX)
+            header, txn, digest = decoded
             session = sessions.get(header.client_id)
             owner = session.owner if session is not None else None
             request = owner.waiting[0] if isinstance(owner, Client) and owner.waiting else None
@@ -84,6 +111,33 @@ class Following:
                 request = None
             service.commit(header, txn, request)
             service.database.compare_digest(header.zxid, digest)
+
+    def _apply_copied(self, copied: CopiedSetData) -> bool:
+        """A plain setData, where nobody wants to hear of it; False: it is to go the long way."""
+        service = self._service
+        database = service.database
+        new = copied.apply(database) if service.watches.is_empty else None
+        if new is None:
+            return False
+        session = service.tracker.sessions.get(copied.session_id)
+        client = session.owner if session is not None else None
+        if not isinstance(client, Client) or not client.waiting:
+            return True
+        request = client.waiting[0]
+        if request.op != SET_DATA or request.cxid != copied.cxid or not request.is_pending:
+            return True
+        service.forget(client.waiting.popleft())
+        client.out.append(pack_reply(REPLY_BYTES, copied.cxid, copied.zxid, 0, new[-STAT_BYTES:]))
+        client.out_bytes += REPLY_FRAME_BYTES
+        latency_ms = int(service.now_ms - request.since_ms)
+        service.write_latencies[latency_ms] = service.write_latencies.get(latency_ms, 0) + 1
+        client.note_answer(SET_DATA, copied.cxid, copied.zxid, service.now_ms, latency_ms)
+        if not client.dirty:
+            client.dirty = True
+            service.dirty.append(client)
+        if client.waiting:
+            service.answer_reads(client)
+        return True
 
     @staticmethod
     def _is_of(request: object, header: TxnHeader) -> bool:

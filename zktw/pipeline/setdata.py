@@ -76,11 +76,24 @@ class SetData:
     payload: bytes
 
 
-def work_out(outlook: Outlook, session_id: int, cxid: int, frame: bytes, zxid: int, time: int) -> SetData | None:
-    """What this request does at this place, held in the outlook; None: the long way must look at it.
+def renewed(old: bytes, stat: bytes, raw: bytes, field: bytes, zxid: int, time: int, version: int) -> tuple[bytes, int]:
+    """A record with other data (a field: length and bytes), and what that adds to the digest. raw: its path.
 
-    One function, since a call costs a tenth of a microsecond and each of these happens once an operation.
+    stat: the end of the old record, which the caller has taken apart already.
     """
+    front = old[:FRONT_BYTES]
+    new_stat = _pack_stat(stat[:8], zxid, stat[16:24], time, version, stat[36:52], len(field) - 4, stat[56:])
+    # As tree/node.py's digest_of: czxid, mzxid, pzxid, ctime to version, then cversion, aversion and owner as stored.
+    pzxid, tail = stat[60:], front[16:] + stat[40:44] + front[8:16]
+    crc = _crc32(raw)
+    change = _crc32(new_stat[:16] + pzxid + new_stat[16:36] + tail, _crc32(field[4:], crc)) - _crc32(
+        stat[:16] + pzxid + stat[16:36] + tail, _crc32(old[DATA_START:-STAT_BYTES], crc)
+    )
+    return front + field + new_stat, change
+
+
+def work_out(outlook: Outlook, session_id: int, cxid: int, frame: bytes, zxid: int, time: int) -> SetData | None:
+    """What this request does at this place, held in the outlook; None: the long way must look at it."""
     try:
         at = PATH_START + _int_at(frame, BODY)[0]
         end = at + 4 + _int_at(frame, at)[0]
@@ -100,17 +113,9 @@ def work_out(outlook: Outlook, session_id: int, cxid: int, frame: bytes, zxid: i
     if expected not in (version, ANY_VERSION):
         return None
     version = version + 1 if version != _VERSION_LAST else -_VERSION_LAST - 1
-    field, front = frame[at:end], old[:FRONT_BYTES]
-    new_stat = _pack_stat(stat[:8], zxid, stat[16:24], time, version, stat[36:52], end - at - 4, stat[56:])
-    # As tree/node.py's digest_of: czxid, mzxid, pzxid, ctime to version, then cversion, aversion and owner as stored.
-    pzxid, tail = stat[60:], front[16:] + stat[40:44] + front[8:16]
-    crc = _crc32(raw)
+    new, change = renewed(old, stat, raw, frame[at:end], zxid, time, version)
     asked = SetData()
-    asked.change = change = _crc32(new_stat[:16] + pzxid + new_stat[16:36] + tail, _crc32(field[4:], crc)) - _crc32(
-        stat[:16] + pzxid + stat[16:36] + tail, _crc32(old[DATA_START:behind], crc)
-    )
-    asked.path, asked.old = path, old
-    asked.new = new = front + field + new_stat
+    asked.path, asked.old, asked.new, asked.change = path, old, new, change
     digest = outlook.hold_data(path, new, change)
     # The body is the request's but for the version.
     asked.payload = (
