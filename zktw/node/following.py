@@ -267,6 +267,7 @@ class FollowingRole:
 
     def _serve(self, epoch: int) -> None:
         means, keeper = self._means, self._keeper
+        means.show_config()
         # A client may have seen the leader say that the epoch has begun.
         keeper.database.last_zxid = max(keeper.database.last_zxid, make_zxid(epoch, 0))
         host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)

@@ -158,6 +158,7 @@ class LeadingRole:
 
     def _serve(self) -> None:
         means, keeper = self._means, self._keeper
+        means.show_config()
         keeper.database.last_zxid = self._core.history.last_zxid
         host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)
         self._primary = Primary(

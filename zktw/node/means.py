@@ -13,7 +13,7 @@ from zktw.net.cnxmanager import QuorumCnxManager
 from zktw.net.listener import Listener
 from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle
-from zktw.node.clock import Clock, Random
+from zktw.node.clock import Clock, Random, wall_ms
 from zktw.node.driver import Driver
 from zktw.node.keeper import Keeper
 from zktw.node.server import ZooKeeperServer
@@ -71,6 +71,12 @@ class Means:
         """How learners are brought up to date."""
         wanted = self.config.replication
         return SyncRules(wanted.force_snapshot_sync, wanted.snap_syncs_max, wanted.diff_syncs_max)
+
+    def show_config(self) -> None:
+        """Let the tree show our configuration, whatever a leader's tree or an old snapshot says (bugs 2819, 3829)."""
+        if not self.config.reconfig_enabled:
+            text = self.ensemble.text().encode("utf-8")
+            self.keeper.database.set_config(text, self.ensemble.version, wall_ms())
 
     def truncate(self, zxid: int) -> Deferred[Database]:
         """Forget all behind zxid, on disk; fires with the database as it is then. StorageError: it isn't held."""

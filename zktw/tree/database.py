@@ -8,8 +8,9 @@ from zktw.terms.limits import DIGESTS_MAX, JUTE_MAXBUFFER
 from zktw.tree.applied import Applied
 from zktw.tree.datatree import DataTree
 from zktw.tree.image import Image, ImageParser
+from zktw.tree.node import with_data
 from zktw.tree.owner import OwnerRules
-from zktw.tree.paths import ROOT, SYSTEM
+from zktw.tree.paths import CONFIG, ROOT, SYSTEM
 from zktw.tree.plainrun import insert_run
 from zktw.tree.prepared import PreparedCreate, apply_prepared
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, DeleteTxn, Txn, TxnHeader, decode_txn
@@ -87,6 +88,13 @@ class Database:
                 gone.append(path)
         self.tree.take_events()
         return gone
+
+    def set_config(self, text: bytes, version: int, time: int) -> None:
+        """Let the node of the configuration show it: without a transaction, since it is each server's own file's."""
+        nodes = self.tree.nodes
+        record = nodes[CONFIG]
+        nodes[CONFIG] = with_data(record, text, -1, version, time)
+        self.tree.data_bytes += len(nodes[CONFIG]) - len(record)
 
     def image(self) -> Image:
         """All of it as it is now: copied in one turn, 25 ms a million nodes."""
