@@ -273,11 +273,6 @@ class Leader:
         if handler.sid < 0:
             self._nameless += 1
         effects: list[ZabEffect] = [LearnerJoined(handler.connection, handler.sid, handler.observer)]
-        for other in list(self.learners.values()):
-            if other.sid == handler.sid and other is not handler and other.phase != LearnerPhase.REGISTERING:
-                # Whether the quorum is still there is looked at with the next pings, when it may be in sync again.
-                self._forget(other.connection)
-                effects.append(CloseLearner(other.connection, f"server {handler.sid} has connected anew"))
         self._desertion.came(handler.sid)
         if self.phase == LeaderPhase.DISCOVERY:
             # Observers raise the epoch too, though they do not count for the quorum.
@@ -312,22 +307,32 @@ class Leader:
         return Send(handler.connection, QuorumPacket(PacketType.LEADERINFO, make_zxid(self.epoch, 0), version))
 
     def _on_epoch_ack(self, handler: LearnerHandler, now_ms: float) -> list[ZabEffect]:
-        if self.phase == LeaderPhase.EPOCH:
+        held = (self.history.current_epoch, self.history.last_zxid)
+        if self.phase == LeaderPhase.EPOCH and handler.is_ahead_of(*held):
             # While the quorum is open nobody in it may hold more than we do: this makes an early election safe.
-            if handler.is_ahead_of(self.history.current_epoch, self.history.last_zxid):
-                raise ProtocolError(
-                    f"follower is ahead of the leader: epoch {handler.current_epoch} zxid "
-                    f"{format_zxid(handler.last_zxid)}, ours {self.history.current_epoch} "
-                    f"{format_zxid(self.history.last_zxid)}"
-                )
-            effects: list[ZabEffect] = []
+            raise ProtocolError(
+                f"follower is ahead of the leader: epoch {handler.current_epoch} zxid "
+                f"{format_zxid(handler.last_zxid)}, ours {held[0]} {format_zxid(held[1])}"
+            )
+        effects = self._replace(handler)
+        if self.phase == LeaderPhase.EPOCH:
             if handler.current_epoch != -1 and handler.last_zxid != -1 and not handler.observer:
                 self._epoch_acks[handler.sid] = None
                 effects.append(EpochAcked(handler.sid, handler.current_epoch, handler.last_zxid))
             return effects + self._maybe_establish(now_ms)
         if self.phase == LeaderPhase.ESTABLISHING:
-            return []  # is synchronised with the others, once the epoch is on our disk
-        return self._synchronise(handler)
+            return effects  # is synchronised with the others, once the epoch is on our disk
+        return effects + self._synchronise(handler)
+
+    def _replace(self, handler: LearnerHandler) -> list[ZabEffect]:
+        """A server that has connected anew has no use for its former connection; now it has said more than its name."""
+        effects: list[ZabEffect] = []
+        for other in list(self.learners.values()):
+            if other.sid == handler.sid and other is not handler and other.phase != LearnerPhase.REGISTERING:
+                # Whether the quorum is still there is looked at with the next pings, when it may be in sync again.
+                self._forget(other.connection)
+                effects.append(CloseLearner(other.connection, f"server {handler.sid} has connected anew"))
+        return effects
 
     def _maybe_establish(self, now_ms: float) -> list[ZabEffect]:
         """Write the epoch as our current one, once a quorum has acknowledged it."""
