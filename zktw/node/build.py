@@ -241,6 +241,9 @@ class Node(Service):
         self.server.stop_serving()
         resigned = self._stop_data() if self.peer is None else self.peer.stop()
         closed = self._client_listener.close()
+        if self.peer is not None and self.keeper is not None:
+            # Snapshots that are under way are given up.
+            resigned.addCallback(lambda _: self.keeper.stop() if self.keeper is not None else None)
         resigned.addCallback(lambda _: self._clients.close_all())
         resigned.addCallback(lambda _: closed)
         # After a write that failed the journal refuses this as well; why the process ends has been told by then.
