@@ -42,6 +42,10 @@ class Served(Protocol):
         """Sessions that have begun and not ended."""
 
     @property
+    def local_session_count(self) -> int:
+        """The same of those that live on this server only."""
+
+    @property
     def ephemeral_count(self) -> int:
         """Nodes that end with a session."""
 
@@ -55,6 +59,9 @@ class Served(Protocol):
 
     def sessions(self) -> list[tuple[int, int]]:
         """Ids and timeouts in milliseconds."""
+
+    def local_sessions(self) -> list[tuple[int, int]] | None:
+        """The same of those that live on this server only; None where there are none of that kind."""
 
     def session_buckets(self) -> list[tuple[str, list[int]]]:
         """When sessions end unless they are heard of, as dates, and which these are; soonest first."""

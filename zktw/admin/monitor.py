@@ -81,7 +81,7 @@ def _gauges(facts: Facts) -> Iterator[tuple[str, object]]:
         yield "last_proposal_size", -1
         yield "pending_syncs", 0
         yield "leader_uptime", facts.leader_uptime_ms()
-    yield "local_sessions", 0
+    yield "local_sessions", served.local_session_count
     yield "uptime", facts.uptime_ms()
     yield "max_latency", stats.latency.largest
     yield "outstanding_tls_handshake", 0

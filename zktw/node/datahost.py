@@ -11,6 +11,7 @@ from zktw.net.quiet import Quiet
 from zktw.node.clock import Clock, Random, wall_ms
 from zktw.node.dataparts import make_authentication, make_throttle
 from zktw.node.keeper import Keeper
+from zktw.pipeline.localsessions import LocalSessions
 from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
@@ -50,6 +51,8 @@ class DataHost:
         random: Random,
         keeper: Keeper,
         stats: ServerStats,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -81,6 +84,8 @@ class DataHost:
             enforce_quota=data.enforce_quota,
             reconfig_enabled=config.reconfig_enabled,
         )
+        if read_only or (config.ensemble is not None and config.replication.local_sessions):
+            self._keep_local_sessions(read_only, length_max)
         self.way: Way
         # See Pipeline. The service's own method: one call less a request.
         self.on_frame = self.service.on_frame
@@ -100,12 +105,21 @@ class DataHost:
         self.throttle = make_throttle(config, random, clock.now_ms())
         self.enter()
 
+    def _keep_local_sessions(self, read_only: bool, length_max: int) -> None:
+        config, service = self._config, self.service
+        sid = config.my_sid or STANDALONE_SID
+        tracker = SessionTracker(sid, config.tick_ms, self._clock.now_ms(), wall_ms())
+        upgrades = config.replication.local_sessions_upgrade
+        service.local = LocalSessions(service, tracker, sid, length_max, upgrades=upgrades)
+        service.read_only = read_only
+        self.prep.may_own = service.tracker.sessions.__contains__
+
     def start(self, way: "Way") -> None:
         """From now on clients are served; where the order is given, sessions expire and containers go."""
         self.way = way
         self.keeper.on_persisted = self._on_persisted
+        self._arm()
         if way.is_primary:
-            self._arm()
             self._reaper_alarm.set(self._clock.now_ms() + self._config.data.container_check_interval_ms)
 
     def stop(self) -> None:
@@ -273,7 +287,11 @@ class DataHost:
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        self._sessions_alarm.set(self.service.deadline_ms)
+        """Where the order is given the ensemble's sessions end, and those of this server alone end here."""
+        local, service = self.service.local, self.service
+        deadlines = [service.deadline_ms] if self.way.is_primary else []
+        deadlines += [local.deadline_ms] if local is not None else []
+        self._sessions_alarm.set(min(deadlines, default=None))
 
     def _on_sessions(self) -> None:
         try:
@@ -287,7 +305,10 @@ class DataHost:
             # What it says is left unread by us: its silence is none.
             if client.session is not None:
                 client.session.heard_ms = self.service.now_ms
-        for session in self.service.on_clock():
+        expired = self.service.on_clock() if self.way.is_primary else []
+        if self.service.local is not None:
+            expired += self.service.local.on_clock()
+        for session in expired:
             log.info("session 0x{id:x} has expired", id=session.id & 2**64 - 1)
             self._stats.count("stale_sessions_expired")
         self.flush()

@@ -14,11 +14,15 @@ _QUOTA_FIGURES = ("bytes_limit", "count_usage", "count_limit", "bytes_usage")
 class NothingServed(Served):
     """Of a server that serves no sessions."""
 
-    outstanding = session_count = ephemeral_count = watch_count = auth_failures = 0
+    outstanding = session_count = local_session_count = ephemeral_count = watch_count = auth_failures = 0
 
     def sessions(self) -> list[tuple[int, int]]:
         """See Served."""
         return []
+
+    def local_sessions(self) -> list[tuple[int, int]] | None:
+        """See Served."""
+        return None
 
     def session_buckets(self) -> list[tuple[str, list[int]]]:
         """See Served."""
@@ -58,6 +62,18 @@ class ServedByHost(Served):
     def session_count(self) -> int:
         """See Served."""
         return len(self._service.tracker.sessions)
+
+    @property
+    def local_session_count(self) -> int:
+        """See Served."""
+        return len(self.local_sessions() or ())
+
+    def local_sessions(self) -> list[tuple[int, int]] | None:
+        """See Served."""
+        local = self._service.local
+        if local is None:
+            return None
+        return [(session.id, session.timeout_ms) for session in local.tracker.sessions.values()]
 
     @property
     def ephemeral_count(self) -> int:

@@ -4,7 +4,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from zktw.node.datahost import DataHost
 from zktw.node.means import Means
+from zktw.node.readonly import ReadOnly
 from zktw.terms.vote import Notification, Vote
 
 READ_ONLY_GRACE_MS = 2000
@@ -19,6 +21,7 @@ class LookingRole:
         self._over = False
         self._begin = means.clock.alarm(self._look)
         self._read_only = means.clock.alarm(self._serve_read_only)
+        self._host: DataHost | None = None
 
     def start(self) -> None:
         means = self._means
@@ -56,12 +59,19 @@ class LookingRole:
         means.elections.do(means.election.look(vote, means.clock.now_ms()))
 
     def _serve_read_only(self) -> None:
-        self._means.server.serve_read_only()
+        means = self._means
+        host = self._host = DataHost(
+            means.config, means.clock, means.random, means.keeper, means.server.stats, read_only=True
+        )
+        host.start(ReadOnly(host))
+        means.server.serve_read_only(host)
 
     def stop(self) -> Deferred[Any]:
         self._over = True
         self._begin.set(None)
         self._read_only.set(None)
+        if self._host is not None:
+            self._host.close()
         self._means.manager.hurry(False)
         return succeed(None)
 

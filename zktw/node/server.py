@@ -79,8 +79,9 @@ class ZooKeeperServer:
         if state == PeerState.LOOKING:
             self.stats.count("looking_count")
 
-    def serve_read_only(self) -> None:
+    def serve_read_only(self, data: DataHost) -> None:
         """Nobody leads for a while: serve those who only read."""
+        self._serve(data)
         self._read_only = True
         self._begin_serving()
 

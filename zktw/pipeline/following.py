@@ -80,11 +80,13 @@ class Following:
     def touched(self) -> bytes:
         """The sessions that were heard of since this was asked last, as PING carries them."""
         since_ms, self._touched_ms = self._touched_ms, self._service.now_ms
+        local = self._service.local
+        apart = {} if local is None else local.tracker.sessions
         return b"".join(
             [
                 _SESSION.pack(client.session.id, client.session.timeout_ms)
                 for client in self._service.clients.values()
-                if client.session is not None and client.session.heard_ms >= since_ms
+                if client.session is not None and client.session.heard_ms >= since_ms and client.session.id not in apart
             ]
         )
 
@@ -105,6 +107,8 @@ class Following:
                 decoded = decode_txn(decoded.payload, _LENGTH_MAX)
             header, txn, digest = decoded
             session = sessions.get(header.client_id)
+            if session is None and service.local is not None:
+                session = service.local.find(header.client_id)
             owner = session.owner if session is not None else None
             request = owner.waiting[0] if isinstance(owner, Client) and owner.waiting else None
             if request is not None and not self._is_of(request, header):

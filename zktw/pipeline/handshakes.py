@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from zktw.pipeline.figures import LENGTH_BYTES
 from zktw.pipeline.request import Client, Request
-from zktw.pipeline.sessions import NO_PASSWORD, Session, password_of
+from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
 from zktw.terms.codes import OpCode
 from zktw.wire.client import REQUEST_HEADER, ConnectRequest, encode_connect_response
 
@@ -28,6 +28,9 @@ class Handshakes:
     def connect(self, client: Client, asked: ConnectRequest) -> str:
         """A client's first frame. Returns why it is turned away without an answer, or ""."""
         service = self._service
+        if service.read_only and not asked.read_only:
+            service.end(client)
+            return "nobody leads, and it has not asked for read-only service"
         if asked.last_zxid_seen > service.database.last_zxid:
             service.end(client)
             return (
@@ -36,9 +39,16 @@ class Handshakes:
             )
         client.read_only = asked.read_only
         timeout_ms = min(max(asked.timeout_ms, self._timeout_min_ms), self._timeout_max_ms)
+        if service.read_only and asked.session_id in service.database.sessions:
+            service.end(client)
+            return f"nobody leads, and session 0x{asked.session_id & (1 << 64) - 1:x} is the ensemble's"
         if asked.session_id == 0:
             self._begin_session(client, timeout_ms)
         elif asked.password != password_of(asked.session_id):
+            self._refuse(client)
+        elif service.local is not None and (mine := service.local.find(asked.session_id)) is not None:
+            self._resume(client, mine, timeout_ms, service.local.tracker)
+        elif service.read_only:
             self._refuse(client)
         elif self.revalidate is not None:
             self._revalidate(client, asked.session_id, timeout_ms)
@@ -46,11 +56,14 @@ class Handshakes:
             # One whose beginning is not durable yet may still be lost by a crash.
             session = service.tracker.sessions.get(asked.session_id)
             known = session is not None and not session.closing and asked.session_id in service.database.sessions
-            self._resume(client, session if known else None, timeout_ms)
+            self._resume(client, session if known else None, timeout_ms, service.tracker)
         return ""
 
     def _begin_session(self, client: Client, timeout_ms: int) -> None:
         service = self._service
+        if service.local is not None:
+            self.welcome(client, service.local.begin(client, timeout_ms))
+            return
         session = service.tracker.add(service.tracker.new_id(), timeout_ms, service.now_ms)
         session.owner = client
         client.session = session
@@ -82,11 +95,11 @@ class Handshakes:
             session = service.tracker.sessions.get(provisional.id) or service.tracker.add(
                 provisional.id, provisional.timeout_ms, service.now_ms
             )
-        self._resume(client, session, provisional.timeout_ms)
+        self._resume(client, session, provisional.timeout_ms, service.tracker)
         if client.session is not None and client.waiting:
             service.answer_reads(client)
 
-    def _resume(self, client: Client, session: Session | None, timeout_ms: int) -> None:
+    def _resume(self, client: Client, session: Session | None, timeout_ms: int, tracker: SessionTracker) -> None:
         if session is None:
             self._refuse(client)
             return
@@ -96,7 +109,7 @@ class Handshakes:
             former.session = None
             service.end(former)
         session.owner = client
-        service.tracker.add(session.id, timeout_ms, service.now_ms)
+        tracker.add(session.id, timeout_ms, service.now_ms)
         self.welcome(client, session)
 
     def _refuse(self, client: Client) -> None:
@@ -110,7 +123,7 @@ class Handshakes:
         self._tell_connected(client, session.timeout_ms, session.id, password_of(session.id))
 
     def _tell_connected(self, client: Client, timeout_ms: int, session_id: int, password: bytes) -> None:
-        field = None if client.read_only is None else False
+        field = None if client.read_only is None else self._service.read_only
         frame = encode_connect_response(timeout_ms, session_id, password, field)
         self._service.apart_bytes += len(frame) - LENGTH_BYTES
         self._service.tell(client, frame)

@@ -90,6 +90,8 @@ class PrepRequestProcessor:
         self._reconfig_enabled = reconfig_enabled
         # What the entries of scheme auth in the request at hand have become so far.
         self._expanded_bytes = 0
+        # Where there are sessions that may own nothing: whether a session may.
+        self.may_own: Callable[[int], bool] | None = None
         # Quotas that a request went over: path and what would be exceeded, for the log.
         self.over_quota: list[tuple[str, str]] = []
         self._handlers: dict[int, Callable[[Request, TxnHeader], Txn]] = {
@@ -186,6 +188,10 @@ class PrepRequestProcessor:
     def _create_txn(self, asked: CreateRequest, request: Request, op: int = 0) -> CreateTxn:
         op = op or request.op
         mode = self._mode(asked, op)
+        if mode in _EPHEMERAL_MODES and self.may_own is not None and not self.may_own(request.session_id):
+            # Its server would have made it the ensemble's if it was to be.
+            local = request.client is not None
+            raise ZkError(ErrorCode.EPHEMERAL_ON_LOCAL_SESSION if local else ErrorCode.SESSION_EXPIRED)
         path, data = asked.path, asked.data
         if path is None:
             raise NullFieldError

@@ -108,6 +108,9 @@ class Primary:
         if owner is None or request.op in _OF_SESSIONS:
             return ErrorCode.OK
         session = self._sessions.get(request.session_id)
+        local = self._service.local
+        if session is None and local is not None and local.accepts(request.session_id):
+            return ErrorCode.OK
         if session is None or session.closing:
             return ErrorCode.SESSION_EXPIRED
         if session.owner is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.figures import LENGTH_BYTES, WATCH_FIGURES, Figures
 from zktw.pipeline.handshakes import Handshakes
+from zktw.pipeline.localsessions import LocalSessions
 from zktw.pipeline.reads import Reads
 from zktw.pipeline.replies import reply_to
 from zktw.pipeline.request import WRITES, Client, Request, Waiting
@@ -78,6 +79,9 @@ class DataService:
         self._figures = figures
         self._length_max = length_max
         self.handshakes = Handshakes(self, timeout_min_ms, timeout_max_ms)
+        # Sessions of this server alone, where there are such; only these where nobody leads.
+        self.local: LocalSessions | None = None
+        self.read_only = False
         self._enforced_schemes = enforced_schemes
         self._large_from = large_bytes if large_bytes >= 0 else 2**31
         self._reads = Reads(database, self.watches, auth, length_max)
@@ -153,6 +157,10 @@ class DataService:
     def learn(self, revalidate: Callable[[Client, int, int], None]) -> None:
         """Sessions are another server's to judge, and a sync is to reach it and come back."""
         self.handshakes.revalidate = revalidate
+        self.forward_sync()
+
+    def forward_sync(self) -> None:
+        """A sync is not answered here: it goes where writes go."""
         self._read_ops -= {OpCode.SYNC}
         self._writes |= {OpCode.SYNC}
 
@@ -203,6 +211,8 @@ class DataService:
 
     def queue(self, request: Request) -> None:
         """A write is on its way; what comes behind it from the same client waits for it."""
+        if self.local is not None and self.local.takes(request):
+            return
         if request.op == OpCode.CLOSE_SESSION:
             session = self.tracker.sessions.get(request.session_id)
             if session is not None:
@@ -289,8 +299,12 @@ class DataService:
     def _end_session(self, session_id: int, request: Waiting | None) -> None:
         session = self.tracker.remove(session_id)
         owner = session.owner if session is not None else None
-        if isinstance(owner, Client) and (request is None or request.client is not owner):
-            # It has expired: its connection ends without a word.
+        if request is None or request.client is not owner:
+            self.let_go(owner)
+
+    def let_go(self, owner: object | None) -> None:
+        """The session of this client has expired: its connection ends without a word."""
+        if isinstance(owner, Client):
             owner.out.clear()
             owner.out_bytes = 0
             owner.session = None
@@ -331,6 +345,10 @@ class DataService:
             self.forget(waiting.popleft())
             if request.refusal:
                 self.tell(client, encode_reply(request.cxid, self.database.last_zxid, request.refusal))
+            elif request.op == OpCode.CLOSE_SESSION and self.local is not None:
+                self.local.close(request.session_id)
+                self.tell(client, encode_reply(request.cxid, self.database.last_zxid, 0))
+                self.end(client)
             elif request.op in self._reads.handlers:
                 self.tell(client, self._reads.answer(client, request.op, request.cxid, request.frame))
                 latency_ms = int(self.now_ms - request.since_ms)

@@ -81,6 +81,12 @@ class SessionTracker:
         self._place(session)
         return session
 
+    def adopt(self, session: Session) -> None:
+        """A session of another tracker is to be looked after here."""
+        self.sessions[session.id] = session
+        session.bucket_ms = 0
+        self._place(session)
+
     def _place(self, session: Session) -> None:
         self._buckets.get(session.bucket_ms, {}).pop(session.id, None)
         session.bucket_ms = max(self._bucket_of(session.heard_ms + session.timeout_ms), self._next_ms)
