@@ -57,6 +57,9 @@ class LogWrittenDown(TxnLog):
     def truncate(self, zxid: int) -> None:
         self.done.append(("truncate", zxid))
 
+    def forget_after(self, zxid: int) -> None:
+        self.done.append(("forget", zxid))
+
     def close(self) -> None:
         self.done.append("close")
 
@@ -282,18 +285,20 @@ class TestLog:
         assert told == ["a bug"]
         assert drained == [None]
 
+    @pytest.mark.parametrize("what", ["truncate", "forget"])
     def test_truncate_goes_behind_all_that_is_under_way(
-        self, journal: Journal, log: LogWrittenDown, worker: HeldWorker
+        self, journal: Journal, log: LogWrittenDown, worker: HeldWorker, what: str
     ) -> None:
         append(journal, 5)
         journal.flush()
         order: list[str] = []
         journal.on_persisted = lambda zxid: order.append("persisted")
-        journal.truncate(3).addCallback(lambda _: order.append("cut"))
+        cut = journal.truncate if what == "truncate" else journal.forget_after
+        cut(3).addCallback(lambda _: order.append("cut"))
         journal.drained().addCallback(lambda _: order.append("drained"))
         worker.let()
         worker.let()
-        assert log.done == [[5], ("truncate", 3)]
+        assert log.done == [[5], (what, 3)]
         assert order == ["persisted", "cut", "drained"]
 
     def test_truncate_is_not_for_what_is_queued(self, journal: Journal) -> None:

@@ -80,6 +80,22 @@ def test_what_is_taken_is_recovered(compression: str, digest: bool, serialize: b
     assert recovered.database.digest_mismatches == 0
 
 
+def test_the_one_that_was_taken_last_is_the_newest() -> None:
+    """A leader's tree may be older than what we had; until it is there, ours is not touched."""
+    bench = Bench()
+    for count in (30, 20, 10):
+        bench.take(filled(count).image())
+        bench.worker.let()
+        if count < 30:
+            assert bench.names()[-1] == f"zktw-new.snapshot.{count:x}"
+            assert len(bench.names()) == 2
+        bench.run()
+        assert bench.names() == [f"snapshot.{count:x}"]
+    bench.take(filled(15).image())
+    bench.run()
+    assert bench.names() == ["snapshot.a", "snapshot.f"]
+
+
 def test_what_happens_meanwhile_is_not_in_it() -> None:
     bench = Bench()
     database = filled(500)

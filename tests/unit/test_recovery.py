@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from logs import DATA, create, entries, start, zxids
 from memory_files import MemoryFiles
 
-from zktw.storage.datadir import DataDir
+from zktw.storage.datadir import LOG_BASE, DataDir
 from zktw.storage.logformat import HEADER, HEADER_BYTES, encode_entry
-from zktw.storage.recovery import Rules, recover
+from zktw.storage.recovery import Rules, recover, reload
 from zktw.storage.snapformat import SnapshotEncoder
+from zktw.storage.txnlog import TxnLog
 from zktw.terms.codes import OpCode
 from zktw.terms.errors import StorageError
 from zktw.tree.database import Database
@@ -333,3 +334,112 @@ class TestSnapshots:
             assert gzip.decompress(files.read(f"{DATA}/{name}")).startswith(b"ZKSN")
         put(files, log_1=log(1))
         assert zxids(start(directory(files))) == [1]
+
+
+class TestPassedBy:
+    """What cannot be read was perhaps a leader's tree: an older snapshot will do only where the log leads by that."""
+
+    @pytest.mark.parametrize("epochs", [True, False])
+    @pytest.mark.parametrize("content", [damaged(snapshot(database(1, 2, 3, 4))), b"", snapshot(database(1, 2))[:-2]])
+    def test_what_the_log_does_not_come_by_is_refused(self, files: MemoryFiles, content: bytes, epochs: bool) -> None:
+        put(files, snapshot_4=content, log_1=log(1, 2), log_3=log(3, 5, 6))
+        assert refusal(files, epochs=epochs).startswith(
+            f"{DATA}/snapshot.4: cannot be read, and the log does not come by 0x4, so what leads there may be missing: "
+        )
+        put(files, log_3=log(3, 4, 5, 6))
+        assert zxids(start(directory(files), epochs=epochs)) == [1, 2, 3, 4, 5, 6]
+
+    def test_nor_what_another_file_begins_behind(self, files: MemoryFiles) -> None:
+        """A tree was installed at 5: what follows it goes on from there, and 3 and 4 were never in our log."""
+        put(files, snapshot_5=damaged(snapshot(database(1, 2, 3, 4, 5))), log_1=log(1, 2), log_6=log(6, 7))
+        assert refusal(files, epochs=True).startswith(f"{DATA}/snapshot.5: cannot be read, and the log does not come")
+
+    def test_each_of_several(self, files: MemoryFiles) -> None:
+        put(files, snapshot_3=b"", snapshot_5=damaged(snapshot(database(1, 2))), log_1=log(1, 2, 3, 4, 5, 6))
+        assert start(directory(files), epochs=True).last_zxid == 6
+        for numbers, name in (((1, 2, 4, 5, 6), "snapshot.3"), ((1, 2, 3, 4, 6), "snapshot.5")):
+            put(files, log_1=log(*numbers))
+            assert refusal(files, epochs=True).startswith(f"{DATA}/{name}: cannot be read, and the log does not come")
+
+    def test_a_newer_whole_one_makes_up_for_it(self, files: MemoryFiles) -> None:
+        put(files, snapshot_3=b"", snapshot_5=snapshot(database(1, 2, 3, 4, 5)), log_1=log(1, 2), log_6=log(6))
+        assert start(directory(files), epochs=True).last_zxid == 6
+
+    def test_without_any_snapshot_too(self) -> None:
+        files = MemoryFiles()
+        put(files, snapshot_3=b"", log_1=log(1, 2, 4))
+        with pytest.raises(StorageError, match=f"^{DATA}/snapshot.3: cannot be read, and the log does not come by 0x3"):
+            start(directory(files), trust_empty=True)
+        put(files, log_1=log(1, 2, 3, 4))
+        assert start(directory(files), trust_empty=True).last_zxid == 4
+
+    def test_the_start_of_an_epoch_is_no_transaction(self, files: MemoryFiles) -> None:
+        """So the log cannot tell that it leads there; behind the tree that was taken over last it lacks nothing."""
+        first = 0x3_0000_0001
+        begun = snapshot(database(1, 2, 3))
+        put(files, snapshot_300000000=damaged(begun), log_1=log(1, 2, 3), log_300000001=log(first))
+        assert refusal(files, epochs=True).startswith(
+            f"{DATA}/snapshot.300000000: cannot be read, and the log does not come by 0x300000000, "
+        )
+        put(files, snapshot_2=snapshot(database(1, 2)))
+        files.put(f"{DATA}/{LOG_BASE}", b"2")
+        assert zxids(start(directory(files), epochs=True)) == [1, 2, 3, first]
+
+    def test_and_may_be_one_that_was_never_finished(self, files: MemoryFiles) -> None:
+        first = 0x3_0000_0001
+        put(files, snapshot_300000000=b"part", log_1=log(1, 2, 3), log_300000001=log(first))
+        assert zxids(start(directory(files), epochs=True)) == [1, 2, 3, first]
+
+    def test_nothing_older_than_a_tree_that_was_taken_over(self, files: MemoryFiles) -> None:
+        """The log comes by it, but what it holds from before is not what came before the tree."""
+        put(files, snapshot_5=damaged(snapshot(database(1, 2))), log_1=log(1, 2, 3, 4, 5, 6))
+        files.put(f"{DATA}/{LOG_BASE}", b"5")
+        assert refusal(files, epochs=True).startswith(
+            f"{DATA}/snapshot.5: cannot be read, and nothing older may take its place: by {DATA}/{LOG_BASE} the tree of"
+            " 0x5 came from a leader: "
+        )
+        put(files, snapshot_6=snapshot(database(1, 2, 6)))
+        assert zxids(start(directory(files), epochs=True)) == [1, 2, 6]
+
+    def test_but_one_that_never_came_is_none(self, files: MemoryFiles) -> None:
+        """A crash came between the word that it is about to come, and its snapshot."""
+        put(files, log_1=log(1, 2, 3, 4, 5, 6))
+        files.put(f"{DATA}/{LOG_BASE}", b"5")
+        assert start(directory(files), epochs=True).last_zxid == 6
+
+    def test_without_a_log_a_tree_that_is_lost_is_not_nothing(self) -> None:
+        files = MemoryFiles()
+        put(files, snapshot_5=snapshot(database(1))[:-1])
+        files.put(f"{DATA}/{LOG_BASE}", b"5")
+        assert "nothing older may take its place" in refusal(files, epochs=True)
+
+    def test_a_base_that_cannot_be_read_is_refused(self, files: MemoryFiles) -> None:
+        files.put(f"{DATA}/{LOG_BASE}", b"0x5")
+        assert refusal(files, epochs=True).startswith(f"{DATA}/{LOG_BASE}: damaged at byte 0: '0x5' is no zxid; ")
+
+
+class TestReload:
+    """A member reads its disk again after a TRUNC, in the middle of its life."""
+
+    @pytest.mark.parametrize("zxid", [3, 5, 6])
+    def test_what_is_left_after_a_cut(self, files: MemoryFiles, zxid: int) -> None:
+        put(files, snapshot_3=snapshot(database(1, 2, 3)), log_1=log(1, 2, 3, 4), log_5=log(5, 6))
+        put(files, acceptedEpoch=b"7", currentEpoch=b"6")
+        files.put("/data/initialize", b"")
+        directory(files).write_log_base(2)
+        TxnLog(directory(files)).truncate(zxid)
+        before = {name: files.read(f"{DATA}/{name}") for name in files.list(DATA)}
+        files.operations.clear()
+        seen: list[tuple[int, bytes]] = []
+        found = reload(directory(files), Database, Rules(), lambda zxid, payload: seen.append((zxid, payload)))
+        assert found.tree.nodes == database(*range(1, zxid + 1)).tree.nodes
+        assert found.last_zxid == zxid
+        assert seen == entries(4, zxid)
+        assert {name: files.read(f"{DATA}/{name}") for name in files.list(DATA)} == before
+        assert files.exists("/data/initialize"), "that is for a start"
+        assert {operation for operation, _ in files.operations} <= {"sync"}
+
+    def test_what_cannot_be_used_is_refused(self, files: MemoryFiles) -> None:
+        put(files, snapshot_5=b"", log_1=log(1, 2, 3))
+        with pytest.raises(StorageError, match=f"^{DATA}/snapshot.5: cannot be read"):
+            reload(directory(files), Database, Rules())

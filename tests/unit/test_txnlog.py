@@ -5,10 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from logs import DATA, create, entries, start, zxids
 from memory_files import MemoryFiles, PowerCut
 
-from zktw.storage.datadir import DataDir
+from zktw.storage.datadir import DataDir, zxid_of_name
 from zktw.storage.logformat import HEADER, HEADER_BYTES, encode_entry
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.codes import OpCode
@@ -257,6 +259,22 @@ class TestTruncate:
         del before["snapshot.0"]
         assert {name: files.read(f"{DATA}/{name}") for name in files.list(DATA)} == before
 
+    def test_a_snapshot_that_was_not_written_to_its_end_is_none_to_go_back_to(self, files: MemoryFiles) -> None:
+        log = with_history(files)
+        files.put(f"{DATA}/snapshot.0", files.read(f"{DATA}/snapshot.0")[:-1])
+        with pytest.raises(StorageError, match=rf"^{DATA}: no snapshot at or below 0x3 to go back to$"):
+            log.truncate(3)
+        assert zxids(start(DataDir(files, "/data", "/data"))) == list(range(1, 13))
+
+    def test_a_start_of_an_epoch_that_we_have_not_lived_through(self, files: MemoryFiles, datadir: DataDir) -> None:
+        """What came before it in the history of who names it, we cannot know."""
+        log = with_history(files)
+        log.append(entries(2 * EPOCH + 1, 2 * EPOCH + 3))
+        with pytest.raises(StorageError, match="no transaction 0x100000000 to cut behind"):
+            log.truncate(EPOCH)
+        log.truncate(2 * EPOCH)
+        assert zxids(start(datadir, epochs=True)) == list(range(1, 13))
+
     @pytest.mark.parametrize("zxid", [10, 8, 6, 0])
     def test_a_crash_leaves_a_beginning_of_history(self, zxid: int) -> None:
         """At every point, whatever of the names is kept: no gap, nothing of it forgotten, and it can be done again."""
@@ -285,6 +303,77 @@ class TestTruncate:
                     make_log(datadir).truncate(zxid)
                     assert zxids(start(datadir)) == list(range(1, zxid + 1))
         assert {zxid, 12} <= lengths
+
+
+EPOCH = 0x1_0000_0000
+# Our history: two epochs, some numbers of them left out, snapshots between and at their starts.
+HISTORY = [1, 2, 3, 5, EPOCH + 1, EPOCH + 2, 3 * EPOCH + 1, 3 * EPOCH + 2, 3 * EPOCH + 4]
+
+
+def with_epochs(rolls: set[int], snapshots: set[int]) -> MemoryFiles:
+    files = MemoryFiles()
+    files.put(f"{DATA}/myid", b"1")
+    datadir = DataDir(files, "/data", "/data")
+    log = make_log(datadir)
+    database = start(datadir).database
+    for zxid in HISTORY:
+        if zxid in rolls:
+            log.roll()
+        log.append([(zxid, create(zxid))])
+        database.replay(create(zxid))
+        # At the start of the next epoch the tree is that of the last transaction before it.
+        for at in snapshots & {zxid, (zxid // EPOCH + 1) * EPOCH}:
+            datadir.write_snapshot(at, b"".join(database.image().pieces()))
+    log.close()
+    return files
+
+
+# Zxids that we hold, the starts of epochs, and some between and behind.
+OTHERS = [*(epoch * EPOCH for epoch in range(6)), 4, EPOCH + 7, 2 * EPOCH + 1, 3 * EPOCH + 3]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rolls=st.sets(st.sampled_from(HISTORY)),
+    snapshots=st.sets(st.sampled_from([*HISTORY, EPOCH, 2 * EPOCH, 3 * EPOCH])),
+    zxid=st.sampled_from(HISTORY + OTHERS),
+    cut_after=st.integers(0, 25),
+    data=st.data(),
+)
+def test_a_cut_anywhere(rolls: set[int], snapshots: set[int], zxid: int, cut_after: int, data: st.DataObject) -> None:
+    """Refused with nothing changed, or done; with a power cut, on the way from the one history to the other."""
+    files = with_epochs(rolls, snapshots)
+    wanted = [held for held in HISTORY if held <= zxid]
+    # The start of an epoch is held by who has lived through it.
+    lived = not zxid % EPOCH and any(held // EPOCH == zxid // EPOCH for held in HISTORY)
+    shot = zxid in snapshots and (zxid in HISTORY or zxid // EPOCH - 1 in {held // EPOCH for held in HISTORY})
+    held = zxid in HISTORY or lived or shot or not zxid
+    before = {name: files.read(f"{DATA}/{name}") for name in files.list(DATA)}
+    files.cut_after = len(files.operations) + cut_after
+    try:
+        make_log(DataDir(files, "/data", "/data")).truncate(zxid)
+    except StorageError:
+        assert not held
+        assert {name: files.read(f"{DATA}/{name}") for name in files.list(DATA)} == before
+        return
+    except PowerCut:
+        files.lose_power(*data.draw(st.sampled_from(list(files.losses())), label="what is left"))
+        assert zxids(start(DataDir(files, "/data", "/data"), epochs=True)) == [
+            number for number in HISTORY if number <= max(wanted[-1:] + left_of(files))
+        ]
+        make_log(DataDir(files, "/data", "/data")).truncate(zxid)
+    assert held
+    files.cut_after = None
+    assert zxids(start(DataDir(files, "/data", "/data"), epochs=True)) == wanted
+    make_log(DataDir(files, "/data", "/data")).append(entries(zxid + 1, zxid + 1))
+    assert zxids(start(DataDir(files, "/data", "/data"), epochs=True)) == [*wanted, zxid + 1]
+
+
+def left_of(files: MemoryFiles) -> list[int]:
+    """The transactions that logs and snapshots hold, as their names and readers tell."""
+    datadir = DataDir(files, "/data", "/data")
+    found = [zxid for name in datadir.log_names() for _, zxid, _ in datadir.log_reader(name).entries()]
+    return [*found, *(zxid_of_name(name) for name in datadir.snapshot_names()), 0]
 
 
 def test_a_crash_before_any_operation_keeps_what_was_acknowledged() -> None:
