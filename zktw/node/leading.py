@@ -62,6 +62,9 @@ class LeadingRole:
         self._driver = Driver(means.clock, self._core, self._carry_out)
         self._cnxns: dict[int, LearnerHandlerCnxn] = {}
         self._tails: dict[int, LogTail] = {}
+        # Whether packets that came together are being taken, and since when.
+        self._in_batch = False
+        self._now_ms = 0.0
         self._host: DataHost | None = None
         self._primary: Primary | None = None
         self._remote: RemoteRequests | None = None
@@ -101,13 +104,18 @@ class LeadingRole:
 
     def on_learner_packet(self, cnxn: LearnerHandlerCnxn, packet: QuorumPacket) -> None:
         """A learner said this."""
-        now_ms = self._means.clock.now_ms()
-        if self._host is not None:
-            self._host.enter()
-        self._driver.do(self._core.on_packet(cnxn.number, packet, now_ms))
+        if not self._in_batch:
+            self._in_batch = True
+            self._now_ms = self._means.clock.now_ms()
+            if self._host is not None:
+                self._host.enter()
+        effects = self._core.on_packet(cnxn.number, packet, self._now_ms)
+        if effects:
+            self._driver.do(effects)
 
     def on_learner_batch_end(self, cnxn: LearnerHandlerCnxn) -> None:
         """That was all for now."""
+        self._in_batch = False
         if self._host is not None:
             self._host.flush()
 

@@ -49,6 +49,8 @@ class Broadcast:
         self._outlet = outlet
         # Up to where each server has logged, as it says.
         self._acked: dict[int, int] = {}
+        # Whether any of them has said so since that was looked at.
+        self._stirred = False
         # A reconfiguration under way: it, and all behind it, needs a quorum of the new servers as well.
         self.pending: tuple[int, QuorumVerifier] | None = None
         # Kinds of commit packets that are not plain COMMITs, by zxid: the two packets of a reconfiguration.
@@ -104,10 +106,13 @@ class Broadcast:
     def on_persisted(self, zxid: int) -> None:
         """Our own log is durable so far."""
         self._acked[self._my_sid] = zxid
-        self._advance()
+        self._stirred = True
 
     def on_ack(self, sid: int, zxid: int) -> None:
-        """A follower's log is durable so far: acknowledgements come in order, so one stands for all before it."""
+        """A follower's log is durable so far: acknowledgements come in order, so one stands for all before it.
+
+        What that commits is found out at flush(), once for all that came together.
+        """
         if not counter_of(zxid):
             return  # of NEWLEADER, or of UPTODATE
         if zxid > self.last_proposed:
@@ -116,9 +121,10 @@ class Broadcast:
             )
         if zxid > self._acked.get(sid, 0):
             self._acked[sid] = zxid
-            self._advance()
+            self._stirred = True
 
     def _advance(self) -> None:
+        self._stirred = False
         outstanding = self.outstanding
         if not outstanding:
             return
@@ -173,7 +179,9 @@ class Broadcast:
     # -- what goes out -----------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Tell learners what has gathered for them."""
+        """Commit what can be, and tell learners what has gathered for them."""
+        if self._stirred:
+            self._advance()
         for gathered, learners in ((self._to_followers, self.followers), (self._to_observers, self.observers)):
             if gathered:
                 data = b"".join(gathered)

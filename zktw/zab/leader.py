@@ -224,6 +224,8 @@ class Leader:
     # -- what follows ------------------------------------------------------------------------------------------------
 
     def _step(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
+        if handler.phase is LearnerPhase.SERVING:
+            return self._on_serving(handler, packet)
         match handler.phase:
             case LearnerPhase.REGISTERING:
                 return self._on_info(handler, packet, now_ms)
@@ -240,8 +242,6 @@ class Leader:
                 if self.phase == LeaderPhase.BROADCAST:
                     return [*synced, self._up_to_date(handler)]
                 return synced + self._maybe_serve(now_ms)
-            case LearnerPhase.SERVING:
-                return self._on_serving(handler, packet)
         raise ProtocolError(f"{packet.type.name} while {handler.phase.value}, where nothing is due")
 
     def _on_serving(self, handler: LearnerHandler, packet: QuorumPacket) -> list[ZabEffect]:
