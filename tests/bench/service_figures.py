@@ -1,11 +1,12 @@
 """The figures of the data service's benchmark, each measured on one kind of server after the other."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
+from bench_table import Board, Figure
 from ensemble import Ensemble, Node, wait_until
 from service_tools import Held, Loader, Pinger, busy_s, cpu_s, favour, pid, resident_mb, wait_for_session
 
@@ -57,86 +58,43 @@ QUICK = Scale(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One measurement; cpu is the server's seconds for 1000 operations, or what the figure's name says."""
+def declared(scale: Scale) -> dict[str, Figure]:
+    """The lines of the table."""
+    ops, ms, mb = "ops/s", "ms", "MB"
+    thousands = f"{scale.nodes:,} nodes of {VALUE_BYTES} bytes"
+    watches = f"{scale.watchers * scale.watched:,} watches"
+    return {
+        "get32x32": Figure("getData, 32 sessions x window 32", ops, True, 1.0, 2.0),
+        "get32x1": Figure("getData, 32 x 1", ops, True, 0.6, 0.9),
+        "set32x32": Figure("setData with fsync, 32 x 32", ops, True, 1.0, 2.0),
+        "set32x1": Figure("setData with fsync, 32 x 1", ops, True, 0.6, 0.9),
+        "get1": Figure("one session, one at a time: p50 of get", ms, False, 1.2, 0.8),
+        "set1": Figure("one session, one at a time: p50 of set", ms, False, 1.2, 0.8),
+        "setread": Figure("one session's set while 8 x 8 read: p50", ms),
+        "setread99": Figure("one session's set while 8 x 8 read: p99", ms),
+        "memory": Figure("resident memory after these loads", mb, False, 0.4, 0.25),
+        "resident": Figure(f"{thousands}: resident memory after a start", mb, False, 1.2, 0.75),
+        "start": Figure(f"{thousands}: start to serving after SIGTERM (CPU: s a start)", "s", False, 2.0, 1.0),
+        "restart": Figure(f"{thousands}: start to serving after SIGKILL (CPU: s a start)", "s", False, 2.0, 1.0),
+        "grown": Figure(f"{thousands}: resident memory after growth", mb),
+        "growth": Figure(f"{thousands}: growth, 16 sessions x window 64", ops, True),
+        "idle": Figure(f"{scale.sessions:,} idle sessions (CPU: cores)", "kB each", False, 1.0, 0.5),
+        "connect": Figure(f"{scale.sessions:,} sessions opened", "s"),
+        "fire": Figure(f"{scale.sessions:,} watches fired by one write, last event", "s", False, 1.5, 0.8),
+        "watches": Figure(f"{watches}, {scale.watchers} sessions x {scale.watched:,} nodes", "bytes each"),
+        "turn_growth": Figure("longest ping during growth", ms),
+        "turn_snapshot": Figure(f"longest ping during a snapshot of {scale.nodes:,} nodes", ms),
+    }
 
-    number: float
-    cpu: float | None = None
 
-
-@dataclass(slots=True)
-class Figure:
-    """One line of the table. must and aim are bounds of the ratio of the first kind to the last."""
-
-    name: str
-    unit: str
-    more_is_better: bool = False
-    must: float | None = None
-    aim: float | None = None
-    values: dict[str, list[Value]] = field(default_factory=dict)
-
-
-class Bench:
-    """Runs what is asked for; figures holds the lines of the table in their order."""
+class Bench(Board):
+    """Runs what is asked for."""
 
     def __init__(self, kinds: list[str], scale: Scale, wanted: set[str], loader: Loader) -> None:
-        self.kinds = kinds
+        super().__init__(kinds, declared(scale))
         self.scale = scale
         self.wanted = wanted
         self.loader = loader
-        self.figures: dict[str, Figure] = {}
-        self.complaints: list[str] = []
-        self.foreign_cores: list[float] = []
-        self._declare()
-
-    def _declare(self) -> None:
-        scale = self.scale
-        ops, ms, mb = "ops/s", "ms", "MB"
-        thousands = f"{scale.nodes:,} nodes of {VALUE_BYTES} bytes"
-        watches = f"{scale.watchers * scale.watched:,} watches"
-        self.figures = {
-            "get32x32": Figure("getData, 32 sessions x window 32", ops, True, 1.0, 2.0),
-            "get32x1": Figure("getData, 32 x 1", ops, True, 0.6, 0.9),
-            "set32x32": Figure("setData with fsync, 32 x 32", ops, True, 1.0, 2.0),
-            "set32x1": Figure("setData with fsync, 32 x 1", ops, True, 0.6, 0.9),
-            "get1": Figure("one session, one at a time: p50 of get", ms, False, 1.2, 0.8),
-            "set1": Figure("one session, one at a time: p50 of set", ms, False, 1.2, 0.8),
-            "setread": Figure("one session's set while 8 x 8 read: p50", ms),
-            "setread99": Figure("one session's set while 8 x 8 read: p99", ms),
-            "memory": Figure("resident memory after these loads", mb, False, 0.4, 0.25),
-            "resident": Figure(f"{thousands}: resident memory after a start", mb, False, 1.2, 0.75),
-            "start": Figure(f"{thousands}: start to serving after SIGTERM (CPU: s a start)", "s", False, 2.0, 1.0),
-            "restart": Figure(f"{thousands}: start to serving after SIGKILL (CPU: s a start)", "s", False, 2.0, 1.0),
-            "grown": Figure(f"{thousands}: resident memory after growth", mb),
-            "growth": Figure(f"{thousands}: growth, 16 sessions x window 64", ops, True),
-            "idle": Figure(f"{scale.sessions:,} idle sessions (CPU: cores)", "kB each", False, 1.0, 0.5),
-            "connect": Figure(f"{scale.sessions:,} sessions opened", "s"),
-            "fire": Figure(f"{scale.sessions:,} watches fired by one write, last event", "s", False, 1.5, 0.8),
-            "watches": Figure(f"{watches}, {scale.watchers} sessions x {scale.watched:,} nodes", "bytes each"),
-            "turn_growth": Figure("longest ping during growth", ms),
-            "turn_snapshot": Figure(f"longest ping during a snapshot of {scale.nodes:,} nodes", ms),
-        }
-
-    def note(self, key: str, kind: str, number: float, cpu: float | None = None) -> None:
-        """One value more of a figure."""
-        self.figures[key].values.setdefault(kind, []).append(Value(number, cpu))
-        rate = "" if cpu is None else f", CPU {cpu:.4f}"
-        print(f"  {kind}: {self.figures[key].name}: {number:.4g} {self.figures[key].unit}{rate}", flush=True)
-
-    @contextmanager
-    def attempt(self, what: str, kind: str) -> Iterator[None]:
-        """A failure costs the figure, not the run; it is told at the end."""
-        try:
-            yield
-        except (OSError, RuntimeError, TimeoutError, AssertionError) as error:
-            self.complaints.append(f"{what} on {kind}: {type(error).__name__}: {error}")
-            print(f"  FAILED: {self.complaints[-1]}", flush=True)
-
-    def turns(self, rounds: int) -> Iterator[str]:
-        """A B, then B A, and so on: what drifts on the machine meets both."""
-        for number in range(rounds):
-            yield from self.kinds if number % 2 == 0 else reversed(self.kinds)
 
     def ensemble(self, kind: str, *extra: str) -> Ensemble:
         """A standalone server, started and serving."""

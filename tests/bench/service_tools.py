@@ -1,4 +1,4 @@
-"""What the benchmark of the data service measures with: the load generator, /proc, and a session that only pings."""
+"""What the benchmarks measure with: the load generator, /proc, and a session that only pings."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,11 @@ POLL_S = 0.01
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def listed(nodes: Node | Sequence[Node]) -> Sequence[Node]:
+    """One server or several, as several."""
+    return [nodes] if isinstance(nodes, Node) else nodes
+
+
 class Loader:
     """The load generator, built once for a run. complaints: what went wrong under load, a line each."""
 
@@ -36,22 +42,28 @@ class Loader:
         subprocess.run(["gcc", "-O2", "-o", self._program, str(SOURCE)], check=True)
         self.complaints: list[str] = []
 
-    def command(self, node: Node, operation: str, *options: object) -> list[str]:
-        """The command line against one server."""
+    def command(self, nodes: Node | Sequence[Node], operation: str, *options: object) -> list[str]:
+        """The command line; the sessions are spread evenly over these servers."""
+        several = listed(nodes)
+        addresses = ",".join(node.address for node in several)
+        processes = ",".join(str(pid(node)) for node in several)
         return [
             self._program,
-            *("-h", node.address, "-o", operation, "-t", str(SESSION_TIMEOUT_MS), "-P", str(pid(node))),
+            *("-h", addresses, "-o", operation, "-t", str(SESSION_TIMEOUT_MS), "-P", processes),
             *map(str, options),
         ]
 
-    def run(self, node: Node, operation: str, *options: object, timeout_s: float = 600.0) -> dict[str, Any]:
+    def run(
+        self, nodes: Node | Sequence[Node], operation: str, *options: object, timeout_s: float = 600.0
+    ) -> dict[str, Any]:
         """Run to the end; what it measured. Errors and lost sessions become complaints."""
-        command = self.command(node, operation, *options)
+        command = self.command(nodes, operation, *options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-        return self.judged(node, operation, done.stdout, done.stderr)
+        return self.judged(nodes, operation, done.stdout, done.stderr)
 
-    def judged(self, node: Node, operation: str, output: str, errors: str) -> dict[str, Any]:
+    def judged(self, nodes: Node | Sequence[Node], operation: str, output: str, errors: str) -> dict[str, Any]:
         """Parse what it printed. Raises RuntimeError if that is no result."""
+        node = listed(nodes)[0]
         try:
             result: dict[str, Any] = json.loads(output)
         except ValueError:

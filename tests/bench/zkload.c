@@ -5,6 +5,7 @@
  *   -h LIST   host:port (IPv4), sessions are spread over them round robin
  *   -o OP     get exists set create cd(create+delete) mixed(get:set as -r)
  *             fill   create the n nodes (needed once before get/exists/set/mixed)
+ *             sweep  set each of the n nodes once
  *             idle   hold the sessions for -d seconds, pinging as a client does
  *             watch  every session watches one node, one write fires them all, -k rounds
  *             watches every session sets a data watch on each of the n nodes, then holds them for -d seconds
@@ -16,7 +17,7 @@
  *   -f FLAGS  create flags        -C N   connects under way at once (default 64)
  *   -k N      rounds of watch     -x     leave without closeSession
  *   -b BYTE   fill byte of values: v (default) or r for incompressible noise
- *   -P PID    a server's process: its CPU seconds during the measured time are told as server_cpu_s
+ *   -P LIST   processes of servers: their CPU seconds during the measured time are told as server_cpu_s
  * Output: one JSON object.  Exit status 1 when a session could not be opened or was lost.
  */
 #define _GNU_SOURCE
@@ -35,8 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GET, EXISTS, SET, CREATE, CD, MIXED, FILL, WATCHES, IDLE, WATCH, ECHO };
-static const char *opname[] = {"get", "exists", "set", "create", "cd", "mixed", "fill", "watches", "idle", "watch", "echo", 0};
+enum { GET, EXISTS, SET, CREATE, CD, MIXED, FILL, SWEEP, WATCHES, IDLE, WATCH, ECHO };
+static const char *opname[] = {"get", "exists", "set", "create", "cd", "mixed", "fill", "sweep", "watches", "idle", "watch", "echo", 0};
 enum { S_NONE, S_CONN, S_HELLO, S_READY, S_DEAD };
 enum { K_READ, K_WRITE, K_OTHER };
 
@@ -55,7 +56,7 @@ typedef struct {
 
 static struct sockaddr_in hosts[64];
 static int nhosts, op = GET, C = 1, W = 1, conc = 64, rounds = 3, nograce, flags, rr = 9, rw = 1;
-static double dur = 5, warm = 0; static int server_pid;
+static double dur = 5, warm = 0; static int server_pids[64], npids;
 static long N = 1000; static int vsize = 100, timeout_ms = 30000;
 static const char *prefix = "/zkload"; static int plen;
 static uint8_t *value;
@@ -181,6 +182,8 @@ static int issue(Sess *s, uint64_t t) {      /* one more request; 0: nothing to 
         q_get(s, 4, node_path(path, s->seq++), 1, t); break;
     case FILL: if (fill_next >= N) return 0;
         q_create(s, node_path(path, fill_next++), vsize, flags, t); break;
+    case SWEEP: if (fill_next >= N) return 0;
+        q_set(s, node_path(path, fill_next++), t); break;
     case ECHO: { uint8_t *p = room(s, 4 + vsize); p32(p, vsize); memcpy(p + 4, value, vsize); s->wl += 4 + vsize; push(s, K_READ, t); break; }
     default: return 0;
     }
@@ -206,7 +209,7 @@ static void reply(Sess *s, const uint8_t *f, uint32_t len, uint64_t t) {
     last_lat = t - t0;
     if (busy_sync) { busy_sync = 0; return; }
     if (op != ECHO && last_err) { if (!(op == FILL && last_err == -110)) n_err++; }
-    if (op == FILL || op == WATCHES) fill_done++;
+    if (op == FILL || op == SWEEP || op == WATCHES) fill_done++;
     if (measuring) { n_ops++; if (k == K_READ) n_reads++; else n_writes++; rec(k, last_lat); rec(K_OTHER, last_lat); }
 }
 static void on_hello(Sess *s, const uint8_t *f, uint32_t len) {
@@ -298,14 +301,18 @@ static int32_t mk(const char *p, int size) {           /* create a path over ses
     return last_err;
 }
 static double cpu_s(void) { struct rusage r; getrusage(RUSAGE_SELF, &r); return r.ru_utime.tv_sec + r.ru_stime.tv_sec + (r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6; }
-static double server_s(void) {                         /* user and system seconds of the server; 10 ms grain */
-    char b[1024]; unsigned long u = 0, y = 0; sprintf(b, "/proc/%d/stat", server_pid);
-    FILE *f = server_pid ? fopen(b, "r") : 0;
-    if (!f) return 0;
-    size_t k = fread(b, 1, sizeof b - 1, f); fclose(f); b[k] = 0;
-    char *p = strrchr(b, ')');
-    if (p) sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &u, &y);
-    return (double)(u + y) / sysconf(_SC_CLK_TCK);
+static double server_s(void) {                         /* user and system seconds of the servers; 10 ms grain */
+    unsigned long sum = 0;
+    for (int i = 0; i < npids; i++) {
+        char b[1024]; unsigned long u = 0, y = 0; sprintf(b, "/proc/%d/stat", server_pids[i]);
+        FILE *f = fopen(b, "r");
+        if (!f) continue;
+        size_t k = fread(b, 1, sizeof b - 1, f); fclose(f); b[k] = 0;
+        char *p = strrchr(b, ')');
+        if (p) sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &u, &y);
+        sum += u + y;
+    }
+    return (double)sum / sysconf(_SC_CLK_TCK);
 }
 static void lat_json(const char *name, int k) {
     printf(",\"%s\":{\"n\":%llu,\"mean\":%.1f,\"p50\":%.1f,\"p95\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%llu}", name, (unsigned long long)hcnt[k],
@@ -322,7 +329,7 @@ int main(int ac, char **av) {
         case 'p': prefix = optarg; break; case 'r': if (sscanf(optarg, "%d:%d", &rr, &rw) != 2) return 2; break;
         case 't': timeout_ms = atoi(optarg); break; case 'f': flags = atoi(optarg); break;
         case 'C': conc = atoi(optarg); break; case 'k': rounds = atoi(optarg); break;
-        case 'x': nograce = 1; break; case 'b': bb = optarg[0]; break; case 'P': server_pid = atoi(optarg); break;
+        case 'x': nograce = 1; break; case 'b': bb = optarg[0]; break; case 'P': for (char *q = strtok(optarg, ","); q && npids < 64; q = strtok(0, ",")) server_pids[npids++] = atoi(q); break;
         default: fprintf(stderr, "see the head of zkload.c\n"); return 2;
     }
     if (!hl || C < 1 || W < 1 || N < 1 || strlen(prefix) > 256) { fprintf(stderr, "usage: see the head of zkload.c\n"); return 2; }
@@ -369,9 +376,9 @@ int main(int ac, char **av) {
         printf("]"); te = now();
     } else {
         sending = 1; uint64_t t = now();
-        if (op == FILL || op == WATCHES) measuring = 1;
+        if (op == FILL || op == SWEEP || op == WATCHES) measuring = 1;
         for (int i = 0; i < C; i++) top_up(&S[i], t);
-        if (op == FILL || op == WATCHES) spin(t + 3600000000000ull, d_fill);
+        if (op == FILL || op == SWEEP || op == WATCHES) spin(t + 3600000000000ull, d_fill);
         else {
             if (warm > 0) spin(t + (uint64_t)(warm * 1e9), 0);
             c0 = cpu_s(); v0 = server_s(); ts = now(); measuring = 1;

@@ -1,0 +1,90 @@
+"""An ensemble of three beside Apache's: throughput, gaps after faults, coming back; kinds alternate in one run.
+
+    python tests/bench/replication.py [--quick] [--only load,kill,diff] [--kinds zktw,apache39]
+
+All servers of both kinds run on this host with fsync on and values of 100 bytes; sessions are spread evenly over the
+three. A figure is the median of its rounds, with the least and the greatest, unless it says max. Ratios are first kind
+to last: of throughputs the median of the ratios of neighbouring rounds, of gaps the ratio of the medians (of the
+greatest, where it says max). CPU is that of all three servers, user and system, seconds for 1000 operations unless a
+line says otherwise. The load generator, and the sessions whose gaps are told, are the same for both kinds.
+
+Needs gcc, and about 11 minutes (--quick: 2). Exit status 1 if something failed on the way, a lost write among it; a
+bound that is missed is told in the table only. $ZKTW_CMD and $ZK39_LIB are as in the live tests.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "live"))
+
+from bench_table import Board, foreign, table
+from ensemble import missing
+from replication_faults import faults
+from replication_figures import BULK, FAULTS, LOADS, NAMES, QUICK, Scale, declared, loads
+from replication_rejoin import rejoins
+from service_tools import Loader, favour
+
+GROUPS = {"load": tuple(LOADS), "fault": FAULTS, "bulk": BULK}
+
+
+def wanted(text: str | None) -> set[str]:
+    """The names of --only. Raises SystemExit for a name that is none."""
+    names: set[str] = set()
+    for name in (text or ",".join(GROUPS)).split(","):
+        if name not in GROUPS and name not in NAMES:
+            sys.exit(f"{name} is none of {', '.join((*GROUPS, *NAMES))}")
+        names.update(GROUPS.get(name, (name,)))
+    return names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rounds, 20,000 nodes and transactions")
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join((*GROUPS, *NAMES))}")
+    parser.add_argument("--rounds", type=int, help="of each load")
+    parser.add_argument("--kills", type=int, help="rounds of kill")
+    parser.add_argument("--kinds", default="zktw,apache39" if missing("apache39") is None else "zktw,apache38")
+    parser.add_argument(
+        "--nice", type=int, help="-20 to 19, by autogroup (root): weight of servers and load on a machine in use"
+    )
+    options = parser.parse_args()
+    kinds = options.kinds.split(",")
+    if reason := missing(*kinds):
+        sys.exit(reason)
+    names = wanted(options.only)
+    scale = QUICK if options.quick else Scale()
+    scale = replace(scale, rounds=options.rounds or scale.rounds, kills=options.kills or scale.kills, nice=options.nice)
+    favour("self", options.nice)
+    # So that a run which is ended takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Threads that write must not wait for one that prepares.
+    sys.setswitchinterval(0.0005)
+    began, before = time.monotonic(), os.getloadavg()[0]
+    loader = Loader()
+    board = Board(kinds, declared(scale))
+    try:
+        for group, run in (("load", loads), ("fault", faults), ("bulk", rejoins)):
+            if keys := [name for name in GROUPS[group] if name in names]:
+                run(board, loader, scale, keys)
+    finally:
+        loader.close()
+        print(f"\n{table(board)}\n")
+        print(
+            f"Python {platform.python_version()}{' ($ZKTW_CMD set)' if 'ZKTW_CMD' in os.environ else ''}; "
+            f"{os.cpu_count()} cores; load average {before:.2f} before, {os.getloadavg()[0]:.2f} after; "
+            f"{foreign(board)}; {time.monotonic() - began:.0f} s."
+        )
+    complaints = board.complaints + loader.complaints
+    for complaint in complaints:
+        print(f"FAILED: {complaint}")
+    sys.exit(bool(complaints))
+
+
+if __name__ == "__main__":
+    main()
