@@ -36,11 +36,13 @@ class FakeServed:
 
     outstanding: int = 0
     session_count: int = 0
+    local_session_count: int = 0
     ephemeral_count: int = 0
     watch_count: int = 0
     auth_failures: int = 0
     timeouts: list[tuple[int, int]] = field(default_factory=list)
     buckets: list[tuple[str, list[int]]] = field(default_factory=list)
+    local: list[tuple[str, list[int]]] | None = None
     owned: list[tuple[int, list[str]]] = field(default_factory=list)
     watched: list[tuple[int, str]] = field(default_factory=list)
     digested: list[tuple[int, int]] = field(default_factory=list)
@@ -48,6 +50,9 @@ class FakeServed:
 
     def sessions(self) -> list[tuple[int, int]]:
         return self.timeouts
+
+    def local_buckets(self) -> list[tuple[str, list[int]]] | None:
+        return self.local
 
     def session_buckets(self) -> list[tuple[str, list[int]]]:
         return self.buckets

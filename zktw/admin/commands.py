@@ -173,12 +173,17 @@ def _dump(facts: Facts) -> str:
 
 
 def _sessions(facts: Facts) -> str:
-    # Only a leader and a server alone keep the times at which sessions end.
+    buckets = facts.served.local_buckets()
+    local, which = ("", "") if buckets is None else (f"Local {_session_sets(buckets)}", "Global ")
+    # Only a leader and a server alone keep the times at which sessions of all end.
     if facts.mode() in ("follower", "observer", "read-only"):
         sessions = facts.served.sessions()
         lines = "".join(f"0x{session_id & _MASK:x}\t{timeout_ms}ms\n" for session_id, timeout_ms in sessions)
-        return f"Global Sessions({len(sessions)}):\n{lines}"
-    buckets = facts.served.session_buckets()
+        return f"{local}Global Sessions({len(sessions)}):\n{lines}"
+    return f"{local}{which}{_session_sets(facts.served.session_buckets())}"
+
+
+def _session_sets(buckets: list[tuple[str, list[int]]]) -> str:
     text = f"Session Sets ({len(buckets)})/({sum(len(ids) for _, ids in buckets)}):\n"
     for date, ids in buckets:
         text += f"{len(ids)} expire at {date}:\n"

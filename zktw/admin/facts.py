@@ -58,10 +58,10 @@ class Served(Protocol):
         """Clients that said who they are and were not believed."""
 
     def sessions(self) -> list[tuple[int, int]]:
-        """Ids and timeouts in milliseconds."""
+        """Ids and timeouts in milliseconds, of sessions of the whole ensemble."""
 
-    def local_sessions(self) -> list[tuple[int, int]] | None:
-        """The same of those that live on this server only; None where there are none of that kind."""
+    def local_buckets(self) -> list[tuple[str, list[int]]] | None:
+        """session_buckets() of those that live on this server only; None where there are none of that kind."""
 
     def session_buckets(self) -> list[tuple[str, list[int]]]:
         """When sessions end unless they are heard of, as dates, and which these are; soonest first."""

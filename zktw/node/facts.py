@@ -20,7 +20,7 @@ class NothingServed(Served):
         """See Served."""
         return []
 
-    def local_sessions(self) -> list[tuple[int, int]] | None:
+    def local_buckets(self) -> list[tuple[str, list[int]]] | None:
         """See Served."""
         return None
 
@@ -66,14 +66,13 @@ class ServedByHost(Served):
     @property
     def local_session_count(self) -> int:
         """See Served."""
-        return len(self.local_sessions() or ())
+        local = self._service.local
+        return 0 if local is None else len(local.tracker.sessions)
 
-    def local_sessions(self) -> list[tuple[int, int]] | None:
+    def local_buckets(self) -> list[tuple[str, list[int]]] | None:
         """See Served."""
         local = self._service.local
-        if local is None:
-            return None
-        return [(session.id, session.timeout_ms) for session in local.tracker.sessions.values()]
+        return None if local is None else self._dated(local.tracker.buckets())
 
     @property
     def ephemeral_count(self) -> int:
@@ -96,8 +95,11 @@ class ServedByHost(Served):
 
     def session_buckets(self) -> list[tuple[str, list[int]]]:
         """See Served."""
+        return self._dated(self._service.tracker.buckets())
+
+    def _dated(self, buckets: list[tuple[int, list[int]]]) -> list[tuple[str, list[int]]]:
         offset_ms = wall_ms() - self._clock.now_ms()
-        return [(format_date(int(at_ms + offset_ms)), ids) for at_ms, ids in self._service.tracker.buckets()]
+        return [(format_date(int(at_ms + offset_ms)), ids) for at_ms, ids in buckets]
 
     def ephemerals(self) -> list[tuple[int, list[str]]]:
         """See Served."""

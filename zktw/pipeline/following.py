@@ -108,7 +108,8 @@ class Following:
             header, txn, digest = decoded
             session = sessions.get(header.client_id)
             if session is None and service.local is not None:
-                session = service.local.find(header.client_id)
+                # Also one whose good-bye waits behind this.
+                session = service.local.tracker.sessions.get(header.client_id)
             owner = session.owner if session is not None else None
             request = owner.waiting[0] if isinstance(owner, Client) and owner.waiting else None
             if request is not None and not self._is_of(request, header):

@@ -190,7 +190,7 @@ class PrepRequestProcessor:
         mode = self._mode(asked, op)
         if mode in _EPHEMERAL_MODES and self.may_own is not None and not self.may_own(request.session_id):
             # Its server would have made it the ensemble's if it was to be.
-            local = request.client is not None
+            local = request.client is not None and op in (OpCode.CREATE, OpCode.CREATE2)
             raise ZkError(ErrorCode.EPHEMERAL_ON_LOCAL_SESSION if local else ErrorCode.SESSION_EXPIRED)
         path, data = asked.path, asked.data
         if path is None:
