@@ -95,13 +95,14 @@ def test_every_value_is_that_of_its_fact() -> None:
 
 def test_every_value_of_sessions_and_tree_is_that_of_its_fact() -> None:
     facts = FakeFacts()
-    facts.served = FakeServed(1, 2, 3, 4, 5, limited=[("app_quota_count_limit_per_namespace", 6)])
+    facts.served = FakeServed(1, 2, 3, 4, 5, 7, limited=[("app_quota_count_limit_per_namespace", 6)])
     facts.stats.note_replies([bytes(4 + 16), bytes(4 + 98), bytes(4 + 54)], 180)
     text = answer("mntr", facts).decode()
     found = dict(line.split("\t") for line in text.splitlines())
     expected = {
         "outstanding_requests": "1",
         "global_sessions": "2",
+        "local_sessions": "7",
         "ephemerals_count": "3",
         "watch_count": "4",
         "auth_failed_count": "5",

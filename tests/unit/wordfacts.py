@@ -36,10 +36,10 @@ class FakeServed:
 
     outstanding: int = 0
     session_count: int = 0
-    local_session_count: int = 0
     ephemeral_count: int = 0
     watch_count: int = 0
     auth_failures: int = 0
+    local_session_count: int = 0
     timeouts: list[tuple[int, int]] = field(default_factory=list)
     buckets: list[tuple[str, list[int]]] = field(default_factory=list)
     local: list[tuple[str, list[int]]] | None = None

@@ -243,7 +243,7 @@ class QuorumPeer:
             self._changing = True
             state = next_state(self.state, event)
             if state == PeerState.LOOKING:
-                self._fruitless = 0 if self._server.is_serving else self._fruitless + 1
+                self._fruitless = 0 if self._server.is_established else self._fruitless + 1
             role, self._role = self._role, None
             self._server.stop_serving()
             left = succeed(None) if role is None else role.stop()

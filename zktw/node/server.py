@@ -104,7 +104,7 @@ class ZooKeeperServer:
 
     def stop_serving(self) -> None:
         """The role is over."""
-        if self.is_serving and not self._read_only and self._lost_ms is None:
+        if self.is_established and not self._read_only and self._lost_ms is None:
             self._lost_ms = self._clock.now_ms()
         self._serving_since_ms = None
         self._read_only = False
@@ -177,16 +177,19 @@ class ZooKeeperServer:
     @property
     def pipeline(self) -> DataHost | None:
         """What serves sessions, as long as it does."""
-        if self._leader_core is not None and not self.config.replication.leader_serves:
-            return None
         return self.data if self.is_serving else None
 
     # -- facts -------------------------------------------------------------------------------------------------------
 
     @property
-    def is_serving(self) -> bool:
-        """Whether clients are served, if only for reading."""
+    def is_established(self) -> bool:
+        """Whether what the role is for has begun, be it without clients."""
         return self._serving_since_ms is not None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether clients are served, if only for reading. A leader may leave them to others."""
+        return self.is_established and (self._leader_core is None or self.config.replication.leader_serves)
 
     @property
     def is_read_only(self) -> bool:
@@ -323,7 +326,7 @@ class ZooKeeperServer:
             return "standalone, serving" if self.is_serving else "starting"
         if self._read_only:
             return "looking for a leader, serving readers"
-        if not self.is_serving:
+        if not self.is_established:
             return (
                 "looking for a leader"
                 if self._state == PeerState.LOOKING
