@@ -50,7 +50,7 @@ SYNC_LIMIT = 5
 CREATE2, SYNC, DELETE_OP, GETDATA, SETDATA, CHILDREN, MULTI, CLOSE, PING, EXISTS = 15, 9, 2, 4, 5, 8, 14, -11, 11, 3
 EPHEMERAL, SEQUENTIAL = 1, 2
 PING_XID, EVENT_XID = -2, -1
-NONODE, BADVERSION = -101, -103
+NONODE, BADVERSION, NODEEXISTS = -101, -103, -110
 # Errors that end a connection or say nothing of whether the write took place.
 DOUBTFUL = (-4, -112, -118, -7, -3, -127)
 OPEN_ACL = [(31, "world", "anyone")]
@@ -157,7 +157,7 @@ class Client:
         while True:
             try:
                 if self._writer is None:
-                    await self._connect()
+                    await self.connect()
                 if self.calm:
                     await self._ping()
                     await asyncio.sleep(self.session.timeout_ms / 4000)
@@ -165,17 +165,19 @@ class Client:
                     await self._burst()
                     await asyncio.sleep(self.random.expovariate(1 / THINK_S))
             except (Gone, OSError, asyncio.IncompleteReadError, TimeoutError):
-                self._drop()
+                self.drop()
                 self.story.counts["disconnects"] += 1
                 await asyncio.sleep(self.random.uniform(0.01, 0.1))
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Cut the connection."""
         self.connected = False
         if self._writer is not None:
             self._writer.transport.abort()
         self._reader = self._writer = None
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """To any of the nodes, with the session if there is one. Raises Gone, OSError, IncompleteReadError, TimeoutError."""
         self.server = self.random.randrange(len(self.nodes)) + 1
         session = self.session
         wanted = session.timeout_ms or self.random.choice(SESSION_MS)
@@ -209,7 +211,7 @@ class Client:
             raise Gone
         return await self._reader.readexactly(length)
 
-    async def _call(self, ops: Sequence[Request]) -> list[tuple[int, int, bytes]]:
+    async def call(self, ops: Sequence[Request]) -> list[tuple[int, int, bytes]]:
         """Send a burst; (error, zxid, body) of each. Ops are noted as sent, and those answered as ended."""
         assert self._writer is not None
         now = time.monotonic()
@@ -312,7 +314,7 @@ class Client:
                 requests.append((SETDATA, *self._set(key)))
             else:
                 requests.append((GETDATA, buffer(key) + b"\0", Op(READ, key, 0)))
-        await self._call(requests)
+        await self.call(requests)
 
     def _learn(self, op: Op, err: int, body: bytes) -> None:
         """What an answer says."""
@@ -349,7 +351,7 @@ class Client:
 
     async def _sync_read(self) -> None:
         op = Op(SYNC_READ, self.random.choice(REGISTERS), 0)
-        answers = await self._call([(SYNC, buffer("/"), None), (GETDATA, buffer(op.key) + b"\0", op)])
+        answers = await self.call([(SYNC, buffer("/"), None), (GETDATA, buffer(op.key) + b"\0", op)])
         if answers[0][0]:
             op.kind = READ
 
@@ -360,7 +362,7 @@ class Client:
         for _, op in parts:
             op.group = group
             self._sent(op, now)
-        [(err, zxid, body)] = await self._call([(MULTI, multi_body([(SETDATA, part) for part, _ in parts]), None)])
+        [(err, zxid, body)] = await self.call([(MULTI, multi_body([(SETDATA, part) for part, _ in parts]), None)])
         ended = time.monotonic()
         stats: list[tuple[int, ...]] = []
         reader = Reader(body)
@@ -392,7 +394,7 @@ class Client:
             value, key = self.story.value(), self.random.choice(PARENTS) + "/n-"
             body = create_body(key, b"%d" % value, OPEN_ACL, SEQUENTIAL)
             requests.append((CREATE2, body, Op(CREATE, key, 0, value=value)))
-        await self._call(requests)
+        await self.call(requests)
 
     async def _own_nodes(self) -> None:
         """Look at what this session made; delete the oldest when there are many."""
@@ -400,13 +402,13 @@ class Client:
             return
         path, (value, session) = self.random.choice(list(self._own.items()))
         if session == self.session.sid:
-            [(err, _, body)] = await self._call([(GETDATA, buffer(path) + b"\0", None)])
+            [(err, _, body)] = await self.call([(GETDATA, buffer(path) + b"\0", None)])
             if err or int(Reader(body).buffer() or b"-9") != value:
                 self.story.find(f"own node {path} of value {value}: error {err} at {self.server}, session {session:#x}")
         while len(self._own) > OWN_NODES_MAX:
             path = next(iter(self._own))
             del self._own[path]
-            await self._call([(DELETE_OP, buffer(path) + i32(-1), Op(DELETE, path, 0))])
+            await self.call([(DELETE_OP, buffer(path) + i32(-1), Op(DELETE, path, 0))])
 
     async def _ephemeral(self) -> None:
         if len(self.session.ephemerals) >= 3:
@@ -415,22 +417,27 @@ class Client:
         path = f"/e/{self.number}-{value}"
         op = Op(CREATE, path, 0, value=value)
         self.session.ephemerals.append(path)
-        await self._call([(CREATE2, create_body(path, b"%d" % value, OPEN_ACL, EPHEMERAL), op)])
+        await self.call([(CREATE2, create_body(path, b"%d" % value, OPEN_ACL, EPHEMERAL), op)])
+
+    async def leave(self) -> None:
+        """End the session."""
+        await self.call([(CLOSE, b"", None)])
+        self.drop()
 
     async def _leave(self) -> None:
         """End the session, or walk away from it."""
         if self.random.random() < 0.6:
             ephemerals = self.session.ephemerals
-            await self._call([(CLOSE, b"", Op(OTHER, "close", 0))])
+            await self.call([(CLOSE, b"", Op(OTHER, "close", 0))])
             self._ended_ephemerals = ephemerals
             self.story.counts["sessions closed"] += 1
         else:
             self.story.counts["sessions abandoned"] += 1
         self.session = Session()
-        self._drop()
+        self.drop()
 
     async def _gone(self, path: str) -> None:
-        [(err, _, _)] = await self._call([(EXISTS, buffer(path) + b"\0", None)])
+        [(err, _, _)] = await self.call([(EXISTS, buffer(path) + b"\0", None)])
         if err != NONODE:
             self.story.find(f"{path} outlived its session, seen by {self.session.sid:#x} at {self.server}: error {err}")
 
@@ -825,13 +832,30 @@ class Campaign:
 
     async def _furnish(self) -> None:
         """The nodes that all use."""
-        one = Client(-1, self.ensemble.nodes, self.story, "furnish")
-        await one._connect()
         paths = ["/r", "/s", "/e", *PARENTS, *REGISTERS]
-        answers = await one._call([(CREATE2, create_body(path, b"0", OPEN_ACL, 0), None) for path in paths])
-        assert not any(err for err, _, _ in answers), answers
-        await one._call([(CLOSE, b"", None)])
-        one._drop()
+        requests: list[Request] = [(CREATE2, create_body(path, b"0", OPEN_ACL, 0), None) for path in paths]
+        one = await self._visit(self.ensemble.nodes)
+        while True:
+            try:
+                answers = await one.call(requests)
+                break
+            except (OSError, TimeoutError, Gone, asyncio.IncompleteReadError):
+                one = await self._visit(self.ensemble.nodes)
+        assert not any(err and err != NODEEXISTS for err, _, _ in answers), answers
+        await one.leave()
+
+    async def _visit(self, nodes: Sequence[Node]) -> Client:
+        """A session of our own at one of these; the client is not connected if none could be had."""
+        one = Client(-1, nodes, self.story, "visit")
+        one.session.timeout_ms = max(SESSION_MS)
+        for _ in range(40):
+            try:
+                await one.connect()
+                break
+            except (OSError, TimeoutError, Gone, asyncio.IncompleteReadError):
+                one.drop()
+                await asyncio.sleep(0.5)
+        return one
 
     async def _tell(self) -> None:
         while True:
@@ -888,26 +912,16 @@ class Campaign:
 
     async def _tree(self, node: Node) -> dict[str, tuple[bytes, tuple[int, ...]]]:
         """Data and Stat of all below /, as one session sees them after a sync, but for the configuration."""
-        one = Client(-1, [node], self.story, "look")
-        one.session.timeout_ms = max(SESSION_MS)
-        for _ in range(20):
-            try:
-                await one._connect()
-                break
-            except (OSError, TimeoutError, Gone, asyncio.IncompleteReadError):
-                one._drop()
-                await asyncio.sleep(0.5)
+        one = await self._visit([node])
         tree: dict[str, tuple[bytes, tuple[int, ...]]] = {}
         if not one.connected:
             self.story.find(f"no session at server {node.sid} at the end")
             return tree
-        await one._call([(SYNC, buffer("/"), None)])
+        await one.call([(SYNC, buffer("/"), None)])
         todo = ["/"]
         while todo:
             batch, todo = todo[:50], todo[50:]
-            answers = await one._call(
-                [(op, buffer(path) + b"\0", None) for path in batch for op in (GETDATA, CHILDREN)]
-            )
+            answers = await one.call([(op, buffer(path) + b"\0", None) for path in batch for op in (GETDATA, CHILDREN)])
             for path, data, children in zip(batch, answers[::2], answers[1::2], strict=True):
                 if data[0] or children[0]:
                     self.story.find(f"{path} went away while nobody wrote, at server {node.sid}")
@@ -917,8 +931,7 @@ class Campaign:
                     tree[path] = (reader.buffer() or b"", reader.stat())
                 names = Reader(children[2])
                 todo += [f"{path.rstrip('/')}/{name}" for name in names.many(names.text) or []]
-        await one._call([(CLOSE, b"", None)])
-        one._drop()
+        await one.leave()
         return tree
 
     def _compare(self, trees: dict[int, dict[str, tuple[bytes, tuple[int, ...]]]]) -> None:
