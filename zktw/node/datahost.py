@@ -83,6 +83,7 @@ class DataHost:
             close_session_txn=data.close_session_txn,
             enforce_quota=data.enforce_quota,
             reconfig_enabled=config.reconfig_enabled,
+            has_peers=config.ensemble is not None,
         )
         if read_only or (config.ensemble is not None and config.replication.local_sessions):
             self._keep_local_sessions(read_only, length_max)
@@ -92,7 +93,7 @@ class DataHost:
         self.large_from = data.large_request_threshold if data.large_request_threshold >= 0 else 2**31
         self._limit = data.global_outstanding_limit
         self._throttled: dict[Client, None] = {}
-        self._retakes = False
+        self._settled = 0
         # Whether the end of this turn is waited for.
         self._turn_ends = False
         # How often clients were heard in this turn, and whom last; who alone was heard in the last one.
@@ -184,8 +185,9 @@ class DataHost:
         self.way.flush()
         self._tell_clients()
         self._journal.flush()
-        if self._throttled and self.room > 0 and not self._retakes:
-            self._retakes = True
+        if self._throttled and self.service.settled != self._settled and self.room > 0:
+            # Once for all that has been answered since: what nothing has changed for would only be left again.
+            self._settled = self.service.settled
             self._clock.soon(self._take_again)
 
     def _tell_clients(self) -> None:
@@ -268,7 +270,6 @@ class DataHost:
 
     def _take_again(self) -> None:
         """Clients whose requests were left unread."""
-        self._retakes = False
         clients, self._throttled = self._throttled, {}
         for client in clients:
             if client.number in self.service.clients and not client.closing:

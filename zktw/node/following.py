@@ -91,7 +91,8 @@ class FollowingRole:
         # Refusing is better than accepting for nothing; but a low port could not be bound again.
         if not self._means.quorum_listener.needs_privileges:
             self._means.quorum_listener.close()
-        self._dial()
+        # Not in the turn in which sockets were closed: a new one may get a number that events are still under way for.
+        self._means.clock.soon(self._dial)
 
     def stop(self) -> Deferred[None]:
         self._over = True
@@ -121,6 +122,8 @@ class FollowingRole:
 
     def _dial(self) -> None:
         means = self._means
+        if self._over:
+            return
         member = means.ensemble.members[self._leader]
         addresses = [(address.host, address.port) for address in member.quorum_addresses]
         limit_ms = means.config.tick_ms * means.config.connect_limit
@@ -272,7 +275,8 @@ class FollowingRole:
         keeper.database.last_zxid = max(keeper.database.last_zxid, make_zxid(epoch, 0))
         host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)
         self._following = Following(host.service, self._out.append, means.data_bytes_max)
-        self._follower = Follower(epoch, keeper.committed, self._core.last_zxid, self)
+        # What was proposed meanwhile is told to it as the first that comes.
+        self._follower = Follower(epoch, keeper.committed, means.history.last_zxid, self)
         host.start(self)
         means.server.follow(epoch, self._leader, host)
         try:

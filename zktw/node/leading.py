@@ -86,7 +86,12 @@ class LeadingRole:
         cnxns, self._cnxns = self._cnxns, {}
         for cnxn in cnxns.values():
             cnxn.abort()
-        return self._keeper.settle(self._core.broadcast.outstanding)
+        return self._keeper.settle(self._core.broadcast.outstanding).addCallback(lambda _: self._note_history())
+
+    def _note_history(self) -> None:
+        # All that we have logged counts in the next vote, committed or not.
+        history = self._means.history
+        history.last_zxid = max(history.last_zxid, self._keeper.committed.last)
 
     def on_notification(self, notification: Notification) -> None:
         """A voter that wants another leader may never come."""
@@ -137,9 +142,7 @@ class LeadingRole:
     def commit(self, zxid: int) -> None:
         """See broadcast.Outlet."""
         assert self._primary is not None
-        assert self._remote is not None
         self._primary.on_committed(zxid)
-        self._remote.on_committed(zxid)
 
     def write(self, connection: int, data: bytes) -> None:
         """See broadcast.Outlet."""
@@ -177,7 +180,7 @@ class LeadingRole:
             exhausted=self._exhausted,
             answers_all=True,
         )
-        self._remote = self._core.requests = RemoteRequests(host.service, self._primary)
+        self._remote = self._core.requests = RemoteRequests(host.service, self._primary, self._core.broadcast.sync)
         host.start(self)
 
     def _exhausted(self) -> None:

@@ -34,14 +34,22 @@ class LookingRole:
         else:
             # A learner may have decided before we have: let it connect, and hold it. Until it can, we seek no votes: a
             # leader that nobody can reach would be elected again and again (bug 4203).
-            opened = means.quorum_listener.open(means.config.election_bind_retries)
-            opened.addCallbacks(
-                lambda _: self._look_soon(),
-                lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}"),
-            )
-            opened.addErrback(means.broken)
+            # And not in the turn in which the last role's sockets were closed: the port may get a number that events are
+            # still under way for.
+            means.clock.soon(self._open)
         if means.config.read_only_mode:
             self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))
+
+    def _open(self) -> None:
+        means = self._means
+        if self._over:
+            return
+        opened = means.quorum_listener.open(means.config.election_bind_retries)
+        opened.addCallbacks(
+            lambda _: self._look_soon(),
+            lambda failure: means.fail(1, f"cannot bind the quorum port: {failure.getErrorMessage()}"),
+        )
+        opened.addErrback(means.broken)
 
     def _look_soon(self) -> None:
         if self._over:

@@ -25,7 +25,7 @@ from zktw.tree.node import (
 )
 from zktw.tree.owner import TTL_MAX_MS, NodeKind
 from zktw.tree.paths import SPECIAL, is_valid, parent_of, sequence_suffix
-from zktw.tree.quota import exceeded
+from zktw.tree.quota import exceeded, may_stand
 from zktw.wire.client import (
     BODY,
     CreateRequest,
@@ -81,6 +81,7 @@ class PrepRequestProcessor:
         close_session_txn: bool = True,
         enforce_quota: bool = False,
         reconfig_enabled: bool = False,
+        has_peers: bool = False,
     ) -> None:
         self._auth = auth
         self._length_max = length_max
@@ -88,6 +89,7 @@ class PrepRequestProcessor:
         self._close_session_txn = close_session_txn
         self._enforce_quota = enforce_quota
         self._reconfig_enabled = reconfig_enabled
+        self._has_peers = has_peers
         # What the entries of scheme auth in the request at hand have become so far.
         self._expanded_bytes = 0
         # Where there are sessions that may own nothing: whether a session may.
@@ -203,7 +205,7 @@ class PrepRequestProcessor:
         cversion = cversion_of(parent)
         if mode in _SEQUENTIAL_MODES:
             path += sequence_suffix(cversion)
-        if not is_valid(path):
+        if not is_valid(path) or (self._has_peers and not may_stand(path, data)):
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         if self.outlook.record(path) is not None:
             raise ZkError(ErrorCode.NODE_EXISTS)
@@ -263,7 +265,7 @@ class PrepRequestProcessor:
 
     def _set_data_txn(self, asked: SetDataRequest, request: Request) -> SetDataTxn:
         path, data, version = asked
-        if path is None or not is_valid(path):
+        if path is None or not is_valid(path) or (self._has_peers and not may_stand(path, data)):
             raise ZkError(ErrorCode.BAD_ARGUMENTS)
         record = self._record(path)
         self._check_acl(record, Perm.WRITE, request.identities)

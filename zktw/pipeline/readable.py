@@ -9,9 +9,13 @@ import struct
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode
 from zktw.terms.errors import WireError
+from zktw.tree.quota import may_stand
 from zktw.wire.client import (
     BODY,
+    CreateRequest,
     NullListError,
+    PathVersion,
+    SetDataRequest,
     read_create,
     read_multi,
     read_path_version,
@@ -36,20 +40,28 @@ def refusal_of(request: Request, length_max: int) -> ErrorCode:
 def _read(op: int, reader: Reader) -> ErrorCode:
     match op:
         case OpCode.SET_DATA:
-            read_set_data(reader)
+            return _judge(read_set_data(reader))
         case OpCode.CREATE | OpCode.CREATE2 | OpCode.CREATE_CONTAINER:
-            read_create(reader, op)
+            return _judge(read_create(reader, op))
         case OpCode.CREATE_TTL:
+            asked = read_create(reader, op)
             # Without a time to live it ends every Apache server that applies it.
-            return ErrorCode.OK if read_create(reader, op).flags in _TTL_MODES else ErrorCode.BAD_ARGUMENTS
+            return _judge(asked) if asked.flags in _TTL_MODES else ErrorCode.BAD_ARGUMENTS
         case OpCode.DELETE:
             read_path_version(reader)
         case OpCode.SET_ACL:
             read_set_acl(reader)
         case OpCode.MULTI:
-            read_multi(reader, strict=True)
+            parts = [part for _, part in read_multi(reader, strict=True) if not isinstance(part, PathVersion)]
+            if any(_judge(part) for part in parts):
+                return ErrorCode.MARSHALLING_ERROR
         case OpCode.RECONFIG:
             for _ in range(3):
                 reader.string()
             reader.i64()
     return ErrorCode.OK
+
+
+def _judge(asked: CreateRequest | SetDataRequest) -> ErrorCode:
+    path = asked.path
+    return ErrorCode.OK if path is None or may_stand(path, asked.data) else ErrorCode.BAD_ARGUMENTS

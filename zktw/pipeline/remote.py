@@ -1,7 +1,7 @@
 """RemoteRequests: what a leader does for the clients of its learners (wire document, e.1, e.6)."""
 
 import struct
-from collections import deque
+from collections.abc import Callable
 
 from zktw.pipeline.primary import Primary
 from zktw.pipeline.request import WRITES, Request
@@ -10,7 +10,7 @@ from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import WireError
 from zktw.wire.client import BODY, REQUEST_HEADER
-from zktw.wire.peers import QuorumPacket, encode_bare, encode_packet
+from zktw.wire.peers import QuorumPacket, encode_packet
 from zktw.wire.records import Identity
 
 _SESSION = struct.Struct(">qi")
@@ -24,16 +24,15 @@ _unpack_int = struct.Struct(">i").unpack_from
 class RemoteRequests:
     """Learners by the number of their connection, which owns the sessions of its clients.
 
-    What learners are told gathers in `answers`: it must not overtake the commits of the same turn.
+    sync(connection) answers a sync in its place of the order. What else learners are told gathers in `answers`: it must not overtake the commits of the same turn.
     """
 
-    def __init__(self, service: DataService, primary: Primary) -> None:
+    def __init__(self, service: DataService, primary: Primary, sync: Callable[[int], None]) -> None:
         self._service = service
         self._primary = primary
         self._sessions = service.tracker.sessions
+        self._sync = sync
         self.answers: list[tuple[int, bytes]] = []
-        # Syncs that wait for what was proposed before them.
-        self._syncs: deque[tuple[int, int]] = deque()
 
     def on_request(self, connection: int, packet: QuorumPacket) -> None:
         """See zab.requests."""
@@ -67,19 +66,6 @@ class RemoteRequests:
         else:
             self._primary.refuse_unknown(request)
 
-    def _sync(self, connection: int) -> None:
-        """Answered once all that was proposed before has been committed."""
-        last = self._primary.last_proposed
-        if self._primary.in_flight:
-            self._syncs.append((last, connection))
-        else:
-            self.answers.append((connection, encode_bare(PacketType.SYNC, 0)))
-
-    def on_committed(self, zxid: int) -> None:
-        """All up to zxid has happened."""
-        while self._syncs and self._syncs[0][0] <= zxid:
-            self.answers.append((self._syncs.popleft()[1], encode_bare(PacketType.SYNC, 0)))
-
     def on_touched(self, connection: int, touched: bytes) -> None:
         """See zab.requests."""
         if len(touched) % _SESSION.size:
@@ -105,5 +91,4 @@ class RemoteRequests:
         self.answers.append((connection, encode_packet(answer)))
 
     def left(self, connection: int) -> None:
-        """See zab.requests."""
-        self._syncs = deque(sync for sync in self._syncs if sync[1] != connection)
+        """See zab.requests. Its clients' sessions are theirs until another server, or the clock, says otherwise."""

@@ -65,6 +65,8 @@ class DataService:
         self.dirty: list[Client] = []
         # Requests that wait for their turn, of all clients.
         self.outstanding = 0
+        # How many had their turn so far.
+        self.settled = 0
         # Bytes of those that count as large (-1: none do).
         self.large_bytes = 0
         self.auth_failures = 0
@@ -125,6 +127,7 @@ class DataService:
     def forget(self, request: Waiting) -> None:
         """It has had its turn, or will have none."""
         self.outstanding -= 1
+        self.settled += 1
         client = request.client
         if client is not None:
             client.waiting_bytes -= request.reply_bytes

@@ -11,6 +11,7 @@ STATS = "zookeeper_stats"
 NO_LIMIT = -1
 _SEPARATORS = re.compile("[,;]+")
 _NUMBER = re.compile("-?[0-9]{1,19}", re.ASCII)
+_PAIR = re.compile("[A-Za-z]+=-?[0-9]{1,18}=?", re.ASCII)
 _NUMBER_MAX = 2**63 - 1
 _PREFIX = QUOTA + "/"
 
@@ -76,6 +77,13 @@ def quota_node(path: str) -> tuple[str, str] | None:
     if name not in (LIMITS, STATS):
         return None
     return parent[len(QUOTA) :] or ROOT, name
+
+
+def may_stand(path: str, data: bytes | None) -> bool:
+    """Whether every server of an ensemble can read this, if it is a quota: an Apache server ends at one that it can't."""
+    if not path.startswith(_PREFIX) or quota_node(path) is None or not data:
+        return True
+    return all(_PAIR.fullmatch(pair) for pair in _SEPARATORS.split(data.decode("utf-8", "replace")))
 
 
 def limits_path(path: str) -> str:

@@ -55,6 +55,7 @@ class Broadcast:
         self.pending: tuple[int, QuorumVerifier] | None = None
         # Kinds of commit packets that are not plain COMMITs, by zxid: the two packets of a reconfiguration.
         self.activations: dict[int, tuple[bytes, bytes]] = {}
+        self._syncs: deque[tuple[int, int]] = deque()
         self._to_followers: list[bytes] = []
         self._to_observers: list[bytes] = []
 
@@ -67,6 +68,14 @@ class Broadcast:
         """A quorum holds all that was before: what follows is numbered from here."""
         self.last_proposed = zxid
         self._committed.begin_epoch(zxid)
+
+    def sync(self, connection: int) -> None:
+        """A learner is to be told when all that was proposed so far is committed, and of nothing later before that."""
+        if self.outstanding:
+            self._syncs.append((self.last_proposed, connection))
+        else:
+            self._write()
+            self._outlet.write(connection, encode_bare(PacketType.SYNC, 0))
 
     def propose(self, zxid: int, payload: bytes) -> None:
         """The next transaction takes its place."""
@@ -96,6 +105,8 @@ class Broadcast:
         if sid is not None:
             self._acked.pop(sid, None)
         self.observers.pop(connection, None)
+        if self._syncs:
+            self._syncs = deque(sync for sync in self._syncs if sync[1] != connection)
 
     def acked_by(self, sid: int) -> int:
         """Up to where a server has logged, since it joined; 0 where it has said nothing yet."""
@@ -138,7 +149,15 @@ class Broadcast:
         for zxid, payload in run:
             committed.append(zxid, payload)
         self._outlet.commit(committed.last)
-        self._tell(run)
+        while self._syncs and self._syncs[0][0] <= committed.last:
+            zxid, connection = self._syncs.popleft()
+            told = [entry for entry in run if entry[0] <= zxid]
+            self._tell(told)
+            del run[: len(told)]
+            self._write()
+            self._outlet.write(connection, encode_bare(PacketType.SYNC, 0))
+        if run:
+            self._tell(run)
 
     def _tell(self, run: list[Entry]) -> None:
         activations = self.activations
@@ -182,6 +201,9 @@ class Broadcast:
         """Commit what can be, and tell learners what has gathered for them."""
         if self._stirred:
             self._advance()
+        self._write()
+
+    def _write(self) -> None:
         for gathered, learners in ((self._to_followers, self.followers), (self._to_observers, self.observers)):
             if gathered:
                 data = b"".join(gathered)

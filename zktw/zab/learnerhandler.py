@@ -4,7 +4,7 @@ from enum import Enum
 
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError
-from zktw.terms.zxid import epoch_of, format_zxid
+from zktw.terms.zxid import format_zxid
 from zktw.wire.peers import PROTOCOL_VERSION, LearnerInfo, QuorumPacket, decode_i32, decode_learner_info
 
 
