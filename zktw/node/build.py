@@ -17,7 +17,7 @@ from zktw.node.clock import Clock, Random
 from zktw.node.collector import Collector
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import log_recovery, make_database
-from zktw.node.keeper import Keeper
+from zktw.node.keeper import Keeper, logs
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
 from zktw.node.systemd import Systemd
@@ -26,7 +26,7 @@ from zktw.storage.files import IFiles, IWorker
 from zktw.storage.journal import Journal
 from zktw.storage.logformat import ENTRY_SLACK_BYTES
 from zktw.storage.logtail import LogTail
-from zktw.storage.recovery import Recovered, Rules, recover, reload
+from zktw.storage.recovery import Recovered, Rules, begin_anew, recover, reload
 from zktw.storage.snapshots import Snapshotter
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.errors import StorageError
@@ -141,6 +141,8 @@ class Node(Service):
             compression=config.data.compression,
         )
         self._rules = rules
+        if not logs(config):
+            return begin_anew(self._datadir, lambda: make_database(config))
         return recover(self._datadir, lambda: make_database(config), rules, self._committed.append)
 
     def _reload(self) -> Database:

@@ -297,7 +297,7 @@ class FollowingRole:
                 self._tree = make_database(means.config)
                 self._cnxn.read_tree(self._tree.parser(means.data_bytes_max))
             case PersistEpoch(name, epoch):
-                written = means.journal.write_epoch(name, epoch)
+                written = means.write_epoch(name, epoch)
                 written.addCallbacks(lambda _: self._epoch_persisted(name, epoch), means.disk_failed)
                 written.addErrback(means.broken)
             case PersistTree(zxid):

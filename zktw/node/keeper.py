@@ -48,8 +48,8 @@ class Keeper:
         self.committed = committed
         self.journal = journal
         self.on_persisted: Callable[[int], None] = _nobody
-        # An observer may keep all in memory only.
-        self.is_logging = True
+        # An observer may keep all in memory only, and begin from nothing each time.
+        self.is_logging = logs(config)
         self._config = config
         self._clock = clock
         self._random = random
@@ -127,6 +127,9 @@ class Keeper:
     def replace(self, database: Database) -> Deferred[None]:
         """Another history is ours from now on: its tree becomes the newest on disk. Fires when it is."""
         zxid = database.last_zxid
+        if not self.is_logging:
+            self.reset(database)
+            return succeed(None)
         self._snapshotter.abandon()
         done = self._when_snapshotter_is_free()
         done.addCallback(lambda _: self.journal.forget_after(zxid))
@@ -191,6 +194,11 @@ class Keeper:
             took_ms = self._clock.now_ms() - begin_ms
             self._stats.add("snapshottime", int(took_ms))
             log.info("snapshot {path} written in {took:.0f} ms", path=path, took=took_ms)
+
+
+def logs(config: Config) -> bool:
+    """Whether a server of this configuration keeps anything on disk but the epoch that it has accepted."""
+    return config.replication.observer_logs or not config.is_observer
 
 
 def _nobody(zxid: int) -> None:

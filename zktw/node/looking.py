@@ -34,8 +34,8 @@ class LookingRole:
         else:
             # A learner may have decided before we have: let it connect, and hold it. Until it can, we seek no votes: a
             # leader that nobody can reach would be elected again and again (bug 4203).
-            # And not in the turn in which the last role's sockets were closed: the port may get a number that events are
-            # still under way for.
+            # And not in the turn in which the last role's sockets were closed: the port may get the number of one that
+            # events are still under way for.
             means.clock.soon(self._open)
         if means.config.read_only_mode:
             self._read_only.set(now_ms + max(READ_ONLY_GRACE_MS, means.config.tick_ms))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,8 +23,10 @@ from zktw.quorum.peerstate import PeerEvent
 from zktw.storage.files import IWorker
 from zktw.storage.journal import Journal
 from zktw.storage.logtail import LogTail
+from zktw.terms.errors import StorageError
 from zktw.terms.vote import Notification
 from zktw.tree.database import Database
+from zktw.wire.effects import EpochName
 from zktw.zab.office import History, SyncRules, Timing
 
 log = Logger()
@@ -81,9 +83,21 @@ class Means:
     def truncate(self, zxid: int) -> Deferred[Database]:
         """Forget all behind zxid, on disk; fires with the database as it is then. StorageError: it isn't held."""
         keeper = self.keeper
+        if not keeper.is_logging:
+            return fail(StorageError("nothing is kept on disk that could be cut"))
         cut = keeper.journal.drained()
         cut.addCallback(lambda _: keeper.journal.truncate(zxid))
         return cut.addCallback(lambda _: self.reader.run(self.reload))
+
+    def write_epoch(self, name: EpochName, epoch: int) -> Deferred[None]:
+        """Fires when it is on disk.
+
+        A disk without history says nothing of the epoch that history is of: it would be taken for a member that holds
+        all of it, were it given a vote one day.
+        """
+        if name == "currentEpoch" and not self.keeper.is_logging:
+            return succeed(None)
+        return self.journal.write_epoch(name, epoch)
 
     def disk_failed(self, failure: Failure) -> None:
         """What was to be durable is not: nothing that this server says can be trusted any more."""

@@ -24,7 +24,8 @@ _unpack_int = struct.Struct(">i").unpack_from
 class RemoteRequests:
     """Learners by the number of their connection, which owns the sessions of its clients.
 
-    sync(connection) answers a sync in its place of the order. What else learners are told gathers in `answers`: it must not overtake the commits of the same turn.
+    sync(connection) answers a sync in its place of the order. What else learners are told gathers in `answers`: it must
+    not overtake the commits of the same turn.
     """
 
     def __init__(self, service: DataService, primary: Primary, sync: Callable[[int], None]) -> None:

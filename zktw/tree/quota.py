@@ -80,7 +80,7 @@ def quota_node(path: str) -> tuple[str, str] | None:
 
 
 def may_stand(path: str, data: bytes | None) -> bool:
-    """Whether every server of an ensemble can read this, if it is a quota: an Apache server ends at one that it can't."""
+    """Whether this is no quota, or one that every server can read: an Apache server ends at another."""
     if not path.startswith(_PREFIX) or quota_node(path) is None or not data:
         return True
     return all(_PAIR.fullmatch(pair) for pair in _SEPARATORS.split(data.decode("utf-8", "replace")))

@@ -266,7 +266,7 @@ class Leader:
     def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
         handler.on_info(packet, -1 - self._nameless, self._config_version)
         if epoch_of(packet.zxid) >= min(EPOCH_MAX, max(self._epoch_max, self.epoch) + EPOCHS_AHEAD_MAX):
-            # Its disk is damaged or its word a lie: there would be no epochs left, and it must not keep us from leading.
+            # Its disk is damaged or its word a lie: it must not keep us from leading, nor use up the epochs that are left.
             raise ProtocolError(f"says that it has accepted epoch {epoch_of(packet.zxid)}")
         if handler.sid == self.my_sid:
             raise ProtocolError(f"says that it is server {handler.sid}, which is this one")
