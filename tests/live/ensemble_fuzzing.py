@@ -9,8 +9,10 @@ By hand: python tests/live/ensemble_fuzzing.py --kinds zktw,zktw,apache39 --lead
 
 import argparse
 import contextlib
+import os
 import random
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,9 +57,11 @@ from kills import (
 )
 
 TICK_MS = 500
+VERBOSE = bool(os.environ.get("ZKTW_VERBOSE"))
 ANSWER_S = 10.0
 SESSION_MS = 40_000
 WITNESSES = "/witnesses"
+QUOTAS = b"/zookeeper/quota/"
 EXISTS, AUTH, DELETE, GETCHILDREN = 3, 100, 2, 8
 OPTIONS = (
     "maxSessionTimeout=40000",
@@ -301,10 +305,10 @@ def start_led_by(ensemble: Ensemble, kind: str) -> None:
 def send_alone(port: int, op: int, body: bytes, answer_s: float = 3.0) -> str:
     """One request on a session of its own; how it was met: an error code, "closed", or "nothing"."""
     link = Link(port, answer_s)
+    outcome = ""
     try:
         if not link.open(4000):
             return "no session"
-        outcome = ""
         link.send(i32(1) + i32(op) + body, i32(SENTINEL) + i32(EXISTS) + text("/") + b"\0")
         while True:
             source = Source(link.frame())
@@ -359,17 +363,20 @@ def run_catalogue(members: Members, node: Node, report: Report, requests: Sequen
         batch.append(f"{what} {body.hex()[:200]} -> {outcome}")
         if n % every == 0 or n == len(requests):
             if trouble := members.check():
-                report.add(f"after {batch} at server {node.sid} ({members.modes[node.sid]}): {trouble}")
+                print(members.ensemble.logs(), flush=True)
+                report.add(f"{trouble[:1000]}: at server {node.sid} ({members.modes[node.sid]}) after {batch}")
                 return False
             batch.clear()
     tidy(node.client_port)
     return True
 
 
-def run_scripts(members: Members, node: Node, report: Report, seed: int, numbers: range, *, gentle: bool) -> bool:
+def run_scripts(
+    members: Members, node: Node, report: Report, seed: int, numbers: range, *, gentle: bool, quotas: bool = True
+) -> bool:
     """Random scripts to one member; whether the ensemble is well afterwards."""
     for number in numbers:
-        requests = script(seed, number, gentle=gentle)
+        requests = [one for one in script(seed, number, gentle=gentle) if quotas or QUOTAS not in one[2]]
         report.tried[f"{node.kind} {members.modes[node.sid]}"] += len(requests)
         try:
             played = play(node.client_port, requests)
@@ -377,12 +384,15 @@ def run_scripts(members: Members, node: Node, report: Report, seed: int, numbers
             report.outcomes["closed"] += played.closed
         except (Violation, TimeoutError, OSError, AssertionError) as error:
             # What an Apache member does to whoever sends it such things is its own affair.
+            if VERBOSE:
+                print(f"{node.kind} {seed}/{number}: {error!r}", flush=True)
             if node.kind == "zktw":
                 sent = [(xid, op, body.hex()[:200]) for xid, op, body in requests]
                 report.add(f"server {node.sid} ({members.modes[node.sid]}), script {seed}/{number}: {error!r}: {sent}")
             report.outcomes[type(error).__name__] += 1
         if (number % 5 == 0 or number == numbers[-1]) and (trouble := members.check()):
             where = f"server {node.sid} ({node.kind}, {members.modes[node.sid]})"
+            print(members.ensemble.logs(), flush=True)
             report.add(f"after scripts up to {seed}/{number} at {where}: {trouble}")
             return False
         if number % 50 == 49:
@@ -400,12 +410,14 @@ def campaign(
     catalogued: bool = True,
     reconfig: bool = False,
     gentle: bool = False,
+    quotas: bool = True,
     only: Sequence[str] = (),
 ) -> Report:
     """An ensemble led by this kind; each of its roles gets an equal share of so many requests.
 
     only: kinds and roles, as "zktw follower", to which requests go; all if empty.
-    gentle: nothing is sent that stops Apache's servers, to none. The ensemble goes with the first harm done.
+    gentle: nothing is sent that stops Apache's servers, to none. quotas: texts of quotas are among it, of which one
+    that is none ends every Apache server that applies a write below it. The ensemble goes with the first harm done.
     """
     report = Report()
     extra = [*OPTIONS, *(("reconfigEnabled=true",) if reconfig else ())]
@@ -419,20 +431,21 @@ def campaign(
             assert node is not None
             share = requests // len(chosen)
             if catalogued:
-                entries = catalogue()
+                entries = [entry for entry in catalogue() if quotas or QUOTAS not in entry[2]]
                 random.Random(f"{seed}/{kind}/{role}").shuffle(entries)
                 if not run_catalogue(members, node, report, entries[: share // 2]):
                     break
             number = 0
             label = f"{kind} {role}"
             while report.tried[label] < share:
-                if not run_scripts(members, node, report, seed, range(number, number + 50), gentle=gentle):
+                numbers = range(number, number + 50)
+                if not run_scripts(members, node, report, seed, numbers, gentle=gentle, quotas=quotas):
                     return report
                 number += 50
             print(f"{label}: {report}", flush=True)
         members.close()
         for node in ensemble.nodes:
-            if (status := node.term()) not in (0, 143):
+            if (status := node.term()) not in (0, 143, -signal.SIGTERM):
                 report.add(f"server {node.sid} ({node.kind}) ended with {status}")
     return report
 
@@ -497,6 +510,7 @@ def main() -> None:
     parser.add_argument("--no-catalogue", action="store_true")
     parser.add_argument("--reconfig", action="store_true")
     parser.add_argument("--gentle", action="store_true")
+    parser.add_argument("--no-quotas", action="store_true")
     parser.add_argument("--probe", default="", help="a kind: find out what stops an ensemble of it")
     parser.add_argument("--role", default="follower", help="for --probe")
     parser.add_argument("--ops", default="", help="for --probe: opcodes")
@@ -520,6 +534,7 @@ def main() -> None:
         catalogued=not options.no_catalogue,
         reconfig=options.reconfig,
         gentle=options.gentle,
+        quotas=not options.no_quotas,
         only=[role for role in options.only.split(",") if role],
     )
     print(f"{report}, {time.monotonic() - began:.0f} s")
