@@ -65,6 +65,13 @@ def recover(
     return _Recovery(datadir, make_database, rules or Rules(), replayed).run()
 
 
+def begin_anew(datadir: DataDir, make_database: Callable[[], Database]) -> Recovered:
+    """An observer that keeps nothing on disk: what lies there is left as it is, the epochs excepted."""
+    epochs = datadir.read_epochs(-1)
+    datadir.settle_epochs(epochs)
+    return Recovered(-1, epochs.current, epochs.accepted, make_database())
+
+
 def reload(
     datadir: DataDir,
     make_database: Callable[[], Database],
