@@ -177,7 +177,7 @@ class Client:
         self._reader = self._writer = None
 
     async def connect(self) -> None:
-        """To any of the nodes, with the session if there is one. Raises Gone, OSError, IncompleteReadError, TimeoutError."""
+        """To any of the nodes, with the session if there is one. Raises Gone and what asyncio raises."""
         self.server = self.random.randrange(len(self.nodes)) + 1
         session = self.session
         wanted = session.timeout_ms or self.random.choice(SESSION_MS)
