@@ -58,7 +58,7 @@ def test_a_leader_tells_of_each_learner() -> None:
 
 
 def test_an_observer_names_its_leader() -> None:
-    assert dict(pairs(member("observer")))["zk_observer_master_id"] == "3"
+    assert dict(pairs(member("observer")))["zk_observer_master_id"] == "4"
 
 
 def test_summaries_have_five_lines_or_nine() -> None:

@@ -131,6 +131,12 @@ class FakeFacts:
     def leader_sid(self) -> int:
         return 3
 
+    def master_sid(self) -> int:
+        return 4
+
+    def observer_master_synced(self) -> int | None:
+        return None
+
     def learner_sids(self) -> list[int]:
         return self.learners
 

@@ -142,6 +142,12 @@ class Facts(Protocol):
     def leader_sid(self) -> int:
         """The leader that is followed, or ourselves."""
 
+    def master_sid(self) -> int:
+        """Whom an observer learns from: the leader, or a follower of it."""
+
+    def observer_master_synced(self) -> int | None:
+        """A follower's observers that hold its history; None where it serves none."""
+
     def learner_sids(self) -> list[int]:
         """A leader's learners."""
 

@@ -49,7 +49,7 @@ def _gauges(facts: Facts) -> Iterator[tuple[str, object]]:
     if quorum:
         yield "peer_state", facts.peer_state()
     if mode == "observer":
-        yield "observer_master_id", facts.leader_sid()
+        yield "observer_master_id", facts.master_sid()
     yield "ephemerals_count", served.ephemeral_count
     yield "num_alive_connections", facts.connection_count()
     yield "avg_latency", format_double(stats.latency.average)
@@ -72,6 +72,8 @@ def _gauges(facts: Facts) -> Iterator[tuple[str, object]]:
     if leader:
         yield "synced_non_voting_followers", facts.synced_non_voting_followers()
         yield "synced_observers", facts.synced_observers()
+    elif mode == "follower" and (observers := facts.observer_master_synced()) is not None:
+        yield "synced_observers", observers
     yield "auth_failed_count", served.auth_failures
     yield "min_latency", stats.latency.smallest
     yield "max_file_descriptor_count", facts.descriptors()[1]

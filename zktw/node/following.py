@@ -4,17 +4,17 @@ from collections import deque
 from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zktw.net.dialler import Dial, DialError, tune
 from zktw.net.quorumcnxn import LearnerCnxn
 from zktw.node.chronicle import Connected
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import make_database
 from zktw.node.driver import Driver
 from zktw.node.means import Means
+from zktw.node.observermaster import ObserverMasterPort
+from zktw.node.search import Search
 from zktw.pipeline.copied import read_copied
 from zktw.pipeline.following import Following
 from zktw.quorum.peerstate import PeerEvent
@@ -44,8 +44,6 @@ from zktw.zab.learner import Learner
 
 log = Logger()
 
-# An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
-LEADER_PATIENCE_MS = 2500
 _LENGTH_MAX = 2**31 - 1
 # Transactions that are applied in one turn.
 _SLICE = 500
@@ -71,9 +69,10 @@ class FollowingRole:
             config_version=means.ensemble.version,
         )
         self._driver = Driver(means.clock, self._core, self._carry_out)
-        self._began_ms = means.clock.now_ms()
-        self._again = means.clock.alarm(self._dial)
-        self._dialling: Dial | None = None
+        self._search = Search(means, self._leader, self._connected, self._give_up)
+        # Whom we learn from: the leader, or, an observer, a follower of it.
+        self._master = self._leader
+        self._observer_master: ObserverMasterPort | None = None
         self._cnxn: LearnerCnxn | None = None
         # The leader's tree as it comes; ours as before, until the leader's is whole and on disk.
         self._tree: Database | None = None
@@ -91,15 +90,12 @@ class FollowingRole:
         # Refusing is better than accepting for nothing; but a low port could not be bound again.
         if not self._means.quorum_listener.needs_privileges:
             self._means.quorum_listener.close()
-        # Not in the turn in which sockets were closed: a new one may get a number that events are still under way for.
-        self._means.clock.soon(self._dial)
+        self._search.start()
 
     def stop(self) -> Deferred[None]:
         self._over = True
-        self._again.set(None)
+        self._search.stop()
         self._driver.stop()
-        if self._dialling is not None:
-            self._dialling.cancel()
         if self._host is not None:
             self._host.close()
         if self._cnxn is not None:
@@ -111,6 +107,9 @@ class FollowingRole:
         settled: Deferred[None] = Deferred()
         self._busy.addBoth(lambda _: self._keeper.settle(in_flight))
         self._busy.addCallback(lambda _: self._note_history())
+        if self._observer_master is not None:
+            closed = self._observer_master.stop()
+            self._busy.addBoth(lambda _: closed)
         self._busy.addBoth(settled.callback)
         return settled
 
@@ -120,61 +119,19 @@ class FollowingRole:
 
     # -- finding the leader ------------------------------------------------------------------------------------------
 
-    def _dial(self) -> None:
-        means = self._means
-        if self._over:
-            return
-        member = means.ensemble.members[self._leader]
-        addresses = [(address.host, address.port) for address in member.quorum_addresses]
-        limit_ms = means.config.tick_ms * means.config.connect_limit
-        self._dialling = Dial(
-            means.reactor,
-            addresses,
-            lambda: LearnerCnxn(means.data_bytes_max, self._made),
-            max(limit_ms, LEADER_PATIENCE_MS),
-        )
-        self._dialling.done.addCallbacks(self._connected, self._not_connected)
-
-    def _made(self, cnxn: LearnerCnxn) -> None:
-        tune(
-            cnxn.transport,
-            nodelay=self._means.config.follower_nodelay,
-            keepalive=True,
-            user_timeout_ms=int(self._means.timing.sync_ms),
-        )
-
-    def _connected(self, protocol: IProtocol) -> None:
-        assert isinstance(protocol, LearnerCnxn)
-        self._dialling = None
-        self._cnxn = protocol
-        protocol.events = self
-        self._means.chronicle.tell(Connected(self._leader))
+    def _connected(self, cnxn: LearnerCnxn, sid: int) -> None:
+        self._cnxn, self._master = cnxn, sid
+        cnxn.events = self
+        self._means.chronicle.tell(Connected(sid))
         self._driver.do(self._core.start(self._means.clock.now_ms()))
 
-    def _not_connected(self, failure: Failure) -> None:
-        self._dialling = None
-        if self._over:
-            return
-        now_ms = self._means.clock.now_ms()
-        waited_ms = now_ms - self._began_ms
-        refused = isinstance(failure.value, DialError) and failure.value.refused
-        limit_ms = self._means.config.tick_ms * self._means.config.connect_limit
-        patience_ms = LEADER_PATIENCE_MS if refused else max(limit_ms, LEADER_PATIENCE_MS)
-        if waited_ms >= patience_ms:
-            self._give_up(f"leader {self._leader} was not reached in {waited_ms:.0f} ms: {failure.getErrorMessage()}")
-            return
-        self._again.set(now_ms + self._means.config.leader_connect_delay_ms)
-
     def on_notification(self, notification: Notification) -> None:
-        """While the leader does not answer the door, its vote may tell that it is no leader."""
-        waiting = self._cnxn is None and not self._over
-        if waiting and notification.sid == self._leader and notification.vote.leader != self._leader:
-            self._give_up(f"server {self._leader} votes for {notification.vote.leader}")
+        """It may tell that who is searched for is no leader."""
+        self._search.on_notification(notification)
 
     def on_disconnected(self, sid: int) -> None:
-        """While the leader does not answer the door, the end of its election connection tells that it is gone."""
-        if self._cnxn is None and not self._over and sid == self._leader:
-            self._give_up(f"the election connection of server {sid} ended")
+        """It may tell that who is searched for is gone."""
+        self._search.on_disconnected(sid)
 
     def _give_up(self, reason: str) -> None:
         self._carry_out(LeaderLost(reason))
@@ -246,6 +203,8 @@ class FollowingRole:
         """See follower.Outlet."""
         assert self._following is not None
         self._following.on_committed(len(entries))
+        if self._observer_master is not None:
+            self._observer_master.on_committed(entries)
 
     # -- the way of what clients write -------------------------------------------------------------------------------
 
@@ -278,12 +237,16 @@ class FollowingRole:
         # What was proposed meanwhile is told to it as the first that comes.
         self._follower = Follower(epoch, keeper.committed, means.history.last_zxid, self)
         host.start(self)
-        means.server.follow(epoch, self._leader, host)
+        if means.config.replication.observer_master_port and not means.config.is_observer:
+            self._observer_master = ObserverMasterPort(means, epoch, self._following)
+        means.server.follow(epoch, self._leader, host, self._master, self._observer_master)
         try:
             self._follower.begin(self._core.proposals, self._core.commits)
         except (ProtocolError, WireError) as error:
             self._driver.do(self._core.on_stream_error(str(error)))
         host.flush()
+        if self._observer_master is not None:
+            self._observer_master.start()
 
     # -- effects -----------------------------------------------------------------------------------------------------
 

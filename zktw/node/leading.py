@@ -2,16 +2,16 @@
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from zktw.net.quorumcnxn import LearnerHandlerCnxn
 from zktw.node.datahost import DataHost
 from zktw.node.driver import Driver
+from zktw.node.logreading import LogReading
 from zktw.node.means import Means
 from zktw.pipeline.primary import Primary
 from zktw.pipeline.remote import RemoteRequests
 from zktw.quorum.peerstate import PeerEvent
-from zktw.storage.logtail import LogTail, Tail
+from zktw.storage.logtail import Tail
 from zktw.terms.limits import LEARNER_BACKLOG_BYTES_MAX
 from zktw.terms.vote import Notification
 from zktw.wire.effects import (
@@ -61,7 +61,7 @@ class LeadingRole:
         )
         self._driver = Driver(means.clock, self._core, self._carry_out)
         self._cnxns: dict[int, LearnerHandlerCnxn] = {}
-        self._tails: dict[int, LogTail] = {}
+        self._logs = LogReading(means, self._log_read)
         # Whether packets that came together are being taken, and since when.
         self._in_batch = False
         self._now_ms = 0.0
@@ -127,7 +127,7 @@ class LeadingRole:
     def on_learner_lost(self, cnxn: LearnerHandlerCnxn, reason: str) -> None:
         """A learner's connection ended."""
         self._cnxns.pop(cnxn.number, None)
-        self._tails.pop(cnxn.number, None)
+        self._logs.forget(cnxn.number)
         handler = self._core.learners.get(cnxn.number)
         if handler is not None:
             log.info("connection of learner {sid} ended: {reason}", sid=handler.sid or cnxn.peer, reason=reason)
@@ -200,7 +200,7 @@ class LeadingRole:
             case SendTree(number) if number in self._cnxns:
                 self._cnxns[number].stream(self._keeper.database.image().pieces())
             case ReadLog(number, zxid, first):
-                self._read_log(number, zxid, first)
+                self._logs.read(number, zxid, first)
             case CloseLearner(number, reason) if number in self._cnxns:
                 cnxn = self._cnxns.pop(number)
                 log.warn("closing quorum connection of {peer}: {reason}", peer=cnxn.peer, reason=reason)
@@ -220,29 +220,5 @@ class LeadingRole:
     def _epoch_persisted(self, name: EpochName, epoch: int) -> None:
         self._driver.do(self._core.on_epoch_persisted(name, epoch, self._means.clock.now_ms()))
 
-    def _read_log(self, connection: int, zxid: int, first: bool) -> None:
-        tail = self._tails.get(connection)
-        if tail is None:
-            tail = self._tails[connection] = self._means.make_log_tail()
-        factor = self._means.config.replication.snapshot_size_factor
-        reading = self._means.reader.run(_read, tail, zxid, factor if first else 0.0)
-        reading.addCallbacks(
-            lambda tail: self._log_read(connection, tail), lambda failure: self._log_not_read(connection, failure)
-        )
-        reading.addErrback(self._means.broken)
-
     def _log_read(self, connection: int, tail: Tail | None) -> None:
         self._driver.do(self._core.on_log_read(connection, tail))
-
-    def _log_not_read(self, connection: int, failure: Failure) -> None:
-        log.warn("the log cannot be read for a learner: {reason}", reason=failure.getErrorMessage())
-        self._log_read(connection, None)
-
-
-def _read(tail: LogTail, zxid: int, factor: float) -> Tail | None:
-    """In the thread. factor: see ReplicationConfig; a part that follows another is asked for with 0."""
-    size = tail.reach(zxid)
-    newest = tail.newest_snapshot_bytes()
-    if size < 0 or factor < 0 or (factor > 0 and newest > 0 and size > factor * newest):
-        return None
-    return tail.read(zxid)

@@ -1,6 +1,7 @@
 """ZooKeeperServer: what a server is to its clients, whatever role it plays."""
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from zktw import __version__
 from zktw.admin.commands import TELNET_CLOSE, TELNET_CLOSE_NAME, WORDS, answer, set_trace_mask
@@ -33,6 +34,14 @@ EXPIRY_BUCKET_MS = 10_000
 _MODES = {PeerState.LEADING: "leader", PeerState.FOLLOWING: "follower", PeerState.OBSERVING: "observer"}
 
 
+class Observers(Protocol):
+    """A follower's observers."""
+
+    @property
+    def synced(self) -> int:
+        """How many hold our history."""
+
+
 class ZooKeeperServer:
     """The facts behind the four-letter words, and the state of serving."""
 
@@ -55,7 +64,8 @@ class ZooKeeperServer:
         self._read_only = False
         self._serving_since_ms: float | None = None
         self._epoch = 0
-        self._leader = 0
+        self._leader = self._master = 0
+        self._observer_master: Observers | None = None
         self._leader_core: Leader | None = None
         self._sizes = (0, 0)
         self._lost_ms: float | None = None
@@ -85,9 +95,10 @@ class ZooKeeperServer:
         self._read_only = True
         self._begin_serving()
 
-    def follow(self, epoch: int, leader: int, data: DataHost) -> None:
-        """A leader has brought us up to date."""
-        self._epoch, self._leader = epoch, leader
+    def follow(self, epoch: int, leader: int, data: DataHost, master: int, observer_master: Observers | None) -> None:
+        """A leader, or an observer master, has brought us up to date; and observers may come to us."""
+        self._epoch, self._leader, self._master = epoch, leader, master
+        self._observer_master = observer_master
         self._serve(data)
         self._begin_serving()
         self._note_election()
@@ -109,6 +120,7 @@ class ZooKeeperServer:
         self._serving_since_ms = None
         self._read_only = False
         self._leader_core = None
+        self._observer_master = None
         if self._state is not None:
             self.data = None
             self.served = NothingServed()
@@ -263,6 +275,14 @@ class ZooKeeperServer:
     def leader_sid(self) -> int:
         """Whom we follow, or ourselves."""
         return self._leader
+
+    def master_sid(self) -> int:
+        """Whom we learn from."""
+        return self._master
+
+    def observer_master_synced(self) -> int | None:
+        """Observers of ours that hold our history; None where we serve none."""
+        return None if self._observer_master is None else self._observer_master.synced
 
     def learner_sids(self) -> list[int]:
         """A leader's learners."""

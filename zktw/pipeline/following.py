@@ -3,9 +3,11 @@
 Answers are paired with what the leader commits by session and number, in the order of each client's requests.
 """
 
+import itertools
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from zktw.pipeline.copied import CopiedSetData, read_copied
 from zktw.pipeline.readable import refusal_of
@@ -39,8 +41,11 @@ class Following:
         self._decoded: deque[CopiedSetData | tuple[TxnHeader, Txn, int | None]] = deque()
         # How identities stand in a packet: a client's are the same each time.
         self._encoded: dict[tuple[Identity, ...], bytes] = {}
-        self._syncs: deque[Request] = deque()
-        self._revalidating: deque[tuple[int, Client]] = deque()
+        # What is to be done when the leader has answered, in the order of asking; of sessions with their ids.
+        self._syncs: deque[Callable[[], None]] = deque()
+        self._revalidating: deque[tuple[int, Callable[[bytes], None]]] = deque()
+        # Sessions of clients of observers, and their timeouts, that were heard of.
+        self.passed_touches: dict[int, int] = {}
         # The last time that the leader was told which clients live.
         self._touched_ms = service.now_ms
         service.submit = self.submit
@@ -51,7 +56,7 @@ class Following:
     def submit(self, request: Request) -> None:
         """A write, or a sync, goes to the leader."""
         if request.op == OpCode.SYNC:
-            self._syncs.append(request)
+            self._syncs.append(partial(self._service.released, request))
         elif refusal := refusal_of(request, self._length_max):
             self._service.not_readable(request, refusal)
             return
@@ -73,7 +78,20 @@ class Following:
         return encoded
 
     def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
-        self._revalidating.append((session_id, client))
+        self.revalidate(session_id, timeout_ms, partial(self._tell_validity, client))
+
+    def _tell_validity(self, client: Client, data: bytes) -> None:
+        self._service.handshakes.on_revalidated(client, _VALIDITY.unpack(data)[1])
+
+    def pass_on(self, packet: bytes, synced: Callable[[], None] | None) -> None:
+        """A request of an observer's client; synced() where it is a sync that has come back."""
+        if synced is not None:
+            self._syncs.append(synced)
+        self._send(packet)
+
+    def revalidate(self, session_id: int, timeout_ms: int, told: Callable[[bytes], None]) -> None:
+        """Ask the leader whether a session may go on; told(data) hears what it says."""
+        self._revalidating.append((session_id, told))
         packet = QuorumPacket(PacketType.REVALIDATE, -1, _SESSION.pack(session_id, timeout_ms))
         self._send(encode_packet(packet))
 
@@ -82,7 +100,8 @@ class Following:
         since_ms, self._touched_ms = self._touched_ms, self._service.now_ms
         local = self._service.local
         apart = {} if local is None else local.tracker.sessions
-        return b"".join(
+        passed, self.passed_touches = self.passed_touches, {}
+        return b"".join(itertools.starmap(_SESSION.pack, passed.items())) + b"".join(
             [
                 _SESSION.pack(client.session.id, client.session.timeout_ms)
                 for client in self._service.clients.values()
@@ -98,7 +117,7 @@ class Following:
 
     def on_committed(self, count: int) -> None:
         """So many of what was proposed happen, in their order."""
-        service, sessions = self._service, self._service.tracker.sessions
+        service = self._service
         for _ in range(count):
             decoded = self._decoded.popleft()
             if isinstance(decoded, CopiedSetData):
@@ -106,16 +125,20 @@ class Following:
                     continue
                 decoded = decode_txn(decoded.payload, _LENGTH_MAX)
             header, txn, digest = decoded
-            session = sessions.get(header.client_id)
-            if session is None and service.local is not None:
-                # Also one whose good-bye waits behind this.
-                session = service.local.tracker.sessions.get(header.client_id)
-            owner = session.owner if session is not None else None
-            request = owner.waiting[0] if isinstance(owner, Client) and owner.waiting else None
+            client = self._client_of(header.client_id)
+            request = client.waiting[0] if client is not None and client.waiting else None
             if request is not None and not self._is_of(request, header):
                 request = None
             service.commit(header, txn, request)
             service.database.compare_digest(header.zxid, digest)
+
+    def _client_of(self, session_id: int) -> Client | None:
+        """Who of ours speaks for a session, also for one whose good-bye waits behind this."""
+        session = self._service.tracker.sessions.get(session_id)
+        if session is None and self._service.local is not None:
+            session = self._service.local.tracker.sessions.get(session_id)
+        owner = session.owner if session is not None else None
+        return owner if isinstance(owner, Client) else None
 
     def _apply_copied(self, copied: CopiedSetData) -> bool:
         """A plain setData, where nobody wants to hear of it; False: it is to go the long way."""
@@ -124,9 +147,8 @@ class Following:
         new = copied.apply(database) if service.watches.is_empty else None
         if new is None:
             return False
-        session = service.tracker.sessions.get(copied.session_id)
-        client = session.owner if session is not None else None
-        if not isinstance(client, Client) or not client.waiting:
+        client = self._client_of(copied.session_id)
+        if client is None or not client.waiting:
             return True
         request = client.waiting[0]
         if request.op != SET_DATA or request.cxid != copied.cxid or not request.is_pending:
@@ -158,13 +180,13 @@ class Following:
         """All that the leader had committed before our oldest sync has happened here."""
         if not self._syncs:
             raise ProtocolError("SYNC, and none was asked for")
-        self._service.released(self._syncs.popleft())
+        self._syncs.popleft()()
 
     def on_revalidated(self, data: bytes | None) -> None:
         """The leader's word on a session."""
         if data is None or len(data) != _VALIDITY.size:
             raise WireError(f"a REVALIDATE of {0 if data is None else len(data)} bytes")
-        session_id, valid = _VALIDITY.unpack(data)
+        session_id: int = _VALIDITY.unpack(data)[0]
         if not self._revalidating or self._revalidating[0][0] != session_id:
             raise ProtocolError(f"REVALIDATE of session 0x{session_id & (1 << 64) - 1:x}, which was not asked for")
-        self._service.handshakes.on_revalidated(self._revalidating.popleft()[1], valid)
+        self._revalidating.popleft()[1](data)

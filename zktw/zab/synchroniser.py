@@ -1,14 +1,22 @@
 """Synchroniser: a leader brings one learner after the other to its history (wire document, e.5)."""
 
+from typing import Protocol
+
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError
 from zktw.wire.effects import ReadLog, Send, SendBytes, SendTree, ZabEffect
 from zktw.wire.peers import QuorumPacket, encode_bare, encode_proposal
-from zktw.zab.broadcast import Broadcast
 from zktw.zab.committedlog import CommittedLog, Entry
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.office import SyncRules
 from zktw.zab.syncing import Plan, Tail, plan_from_log, plan_from_memory
+
+
+class Joining(Protocol):
+    """What a learner joins once it has been sent what was before."""
+
+    def join(self, connection: int, sid: int, *, observer: bool) -> list[Entry]:
+        """From now on it gets all that happens. What it must be sent first: what is proposed and not committed."""
 
 
 class Synchroniser:
@@ -17,7 +25,7 @@ class Synchroniser:
     So nothing is committed between the two that a learner would miss (bug 962).
     """
 
-    def __init__(self, committed: CommittedLog, broadcast: Broadcast, rules: SyncRules) -> None:
+    def __init__(self, committed: CommittedLog, broadcast: Joining, rules: SyncRules) -> None:
         self._committed = committed
         self._broadcast = broadcast
         self._rules = rules
