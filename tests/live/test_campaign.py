@@ -1,0 +1,40 @@
+"""Short durability campaigns: all ours, and mixed with Apache's either way. ZKTW_CAMPAIGN_S and ZKTW_SEED for longer.
+
+The long ones run by hand, see campaign.py.
+"""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from campaign import campaign, proportions
+from ensemble import missing
+
+SECONDS = float(os.environ.get("ZKTW_CAMPAIGN_S", "40"))
+SEED = int(os.environ.get("ZKTW_SEED", "1"))
+MIXED = pytest.mark.skipif(missing("apache38") is not None, reason=str(missing("apache38")))
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(("zktw", "zktw", "zktw"), id="ours"),
+        pytest.param(("zktw", "apache38", "zktw"), id="two-of-ours", marks=MIXED),
+        pytest.param(("apache38", "zktw", "apache38"), id="one-of-ours", marks=MIXED),
+    ],
+)
+def test_nothing_is_lost_under_fault(kinds: Sequence[str]) -> None:
+    run = campaign(kinds, SECONDS, SEED)
+    print(run.summary())
+    figures = run.figures()
+    assert not run.story.findings
+    assert sum(run.story.faults.values()) >= SECONDS / 20
+    assert figures["writes"] > SECONDS
+    assert figures["reads"] > SECONDS
+
+
+def test_every_proportion_is_tried() -> None:
+    kinds = {tuple(sorted(mixture)) for mixture in proportions()}
+    assert len(kinds) == len(proportions()) == 5 + 14
+    assert all("zktw" in mixture and len(set(mixture)) > 1 for mixture in kinds)
