@@ -1,12 +1,14 @@
 """SimClient: one client on a host of its own: a session, requests in a pipeline, watches, pings, and coming back."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
 from zktw.node.clock import Alarm, Clock, Random
+from zktw.sim.linear import Answer
 from zktw.sim.network import Network
 from zktw.sim.reactor import SimReactor
 from zktw.sim.requests import CLOSE, PING, Ask, Choice, set_watches
@@ -49,6 +51,18 @@ class Cnxn(Protocol):
         self._client.on_lost(self)
 
 
+class Said:
+    """A request to a register, and its answer: None as long as there is none."""
+
+    __slots__ = ("answer", "answered", "ask", "asked")
+
+    def __init__(self, ask: Ask, asked: float) -> None:
+        self.ask = ask
+        self.asked = asked
+        self.answered = float("inf")
+        self.answer: Answer | None = None
+
+
 class _Dialling(ClientFactory):
     noisy = False
 
@@ -66,7 +80,15 @@ class SimClient:
     """It asks as long as it is busy, and keeps its session until told otherwise."""
 
     def __init__(
-        self, schedule: Schedule, network: Network, host: str, server: tuple[str, int], random: Random, timeout_ms: int
+        self,
+        schedule: Schedule,
+        network: Network,
+        host: str,
+        servers: Sequence[tuple[str, int]],
+        random: Random,
+        timeout_ms: int,
+        *,
+        registers: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.busy = True
@@ -77,7 +99,14 @@ class SimClient:
         self.expired = 0
         self._schedule = schedule
         self._network = network
-        self._server = server
+        self._servers = list(servers)
+        if len(self._servers) > 1:
+            random.shuffle(self._servers)
+        self._dialled = 0
+        self._registers = registers
+        # What it has asked of its registers: request, when, when answered, with what error and version.
+        self.asked: list[Said] = []
+        self._open: deque[Said | None] = deque()
         self._random = random
         self._password = b"\0" * 16
         self._lives = 0
@@ -102,10 +131,11 @@ class SimClient:
         self.session_id, self._password = 0, b"\0" * 16
         self._cnxn: Cnxn | None = None
         self._pending: deque[tuple[int, Ask]] = deque()
+        self._open.clear()
         self._again: list[Ask] = []
         self._heard_ms = 0.0
         self._closing = False
-        self.choice = Choice(self._random)
+        self.choice = Choice(self._random, self._registers)
         self._data: dict[str, None] = {}
         self._exist: dict[str, None] = {}
         self._child: dict[str, None] = {}
@@ -146,7 +176,14 @@ class SimClient:
     # -- connections -------------------------------------------------------------------------------------------------
 
     def _dial(self) -> None:
-        self._reactor.connectTCP(*self._server, _Dialling(self), CONNECT_TIMEOUT_S)
+        server = self._servers[self._dialled % len(self._servers)]
+        self._dialled += 1
+        self._reactor.connectTCP(*server, _Dialling(self), CONNECT_TIMEOUT_S)
+
+    def move(self) -> None:
+        """Leave the server for another, and take the session along."""
+        if self.connected:
+            self._abort()
 
     def on_made(self, cnxn: Cnxn) -> None:
         """The server is there: ask for the session."""
@@ -174,6 +211,7 @@ class SimClient:
         lost = [ask for _, ask in self._pending if ask.op not in (OpCode.PING, OpCode.SET_WATCHES)]
         self._again += [ask for ask in lost if self._random.random() < 0.4]
         self._pending.clear()
+        self._open.clear()
         self._dial_alarm.set(self._clock.now_ms() + 20 + self._random.random() * 400)
 
     def _abort(self) -> None:
@@ -195,6 +233,10 @@ class SimClient:
             self._xid += 1
             xid = self._xid
         self._pending.append((xid, ask))
+        said = Said(ask, self._schedule.now) if ask.path in self._registers and ask.op != OpCode.GET_DATA else None
+        self._open.append(said)
+        if said is not None:
+            self.asked.append(said)
         self._write(self._cnxn, REQUEST_HEADER.pack(xid, ask.op) + ask.body)
 
     # -- what it does by itself --------------------------------------------------------------------------------------
@@ -239,7 +281,10 @@ class SimClient:
         if zxid > 0:
             self.last_zxid = zxid
         _, ask = self._pending.popleft()
+        said = self._open.popleft()
         self.replies += 1
+        if said is not None:
+            self._note_answer(said, err, frame[REPLY_HEADER_BYTES:])
         self._on_reply(ask, err, frame[REPLY_HEADER_BYTES:])
 
     def _on_connect_response(self, cnxn: Cnxn, reader: Reader) -> None:
@@ -276,6 +321,12 @@ class SimClient:
             self.choice.made.append(path)
         elif ask.op in (OpCode.GET_DATA, OpCode.SET_DATA, OpCode.EXISTS):
             self.choice.versions[ask.path] = STAT.unpack(body[-STAT.size :])[4]
+
+    def _note_answer(self, said: Said, err: int, body: bytes) -> None:
+        """Whose session was moved or has ended does not know what has become of its request."""
+        if err not in (ErrorCode.SESSION_MOVED, ErrorCode.SESSION_EXPIRED):
+            version = STAT.unpack(body[-STAT.size :])[4] if said.ask.op == OpCode.SET_DATA and not err else 0
+            said.answered, said.answer = self._schedule.now, Answer(err, version)
 
     def _note_watch(self, ask: Ask, err: int) -> None:
         if ask.op == OpCode.EXISTS and err == ErrorCode.NO_NODE:

@@ -72,8 +72,13 @@ class Whole(Protocol):
     """What is checked across connections."""
 
     model: Model
-    # All transactions that were ever durable, by zxid - 1.
-    txns: list[Entry]
+
+    @property
+    def last_zxid(self) -> int:
+        """The last that is certain: no crash can undo it."""
+
+    def entry(self, zxid: int) -> Entry | None:
+        """The transaction of a zxid, as long as it is certain."""
 
     def fail(self, reason: str) -> None:
         """An invariant does not hold."""
@@ -86,6 +91,12 @@ class Whole(Protocol):
 
     def count(self, event: bool) -> None:
         """Something was told: an event, or a reply."""
+
+    def on_write_acknowledged(self, cnxn: "CnxnCheckers", asked: Asked, zxid: int) -> None:
+        """A write is answered with its zxid."""
+
+    def on_read_answered(self, cnxn: "CnxnCheckers", asked: Asked, zxid: int) -> None:
+        """Anything else is, with the zxid that the server is at."""
 
     def check_sequence(self, path: str, zxid: int) -> None:
         """A sequential node was acknowledged."""
@@ -153,9 +164,9 @@ class CnxnCheckers:
 
     def check_not_behind(self) -> None:
         """C1: nobody is served by a server that has less than he has seen."""
-        if self._seen > len(self._whole.txns):
+        if self._seen > self._whole.last_zxid:
             self._fail(
-                f"C1: served though it has seen 0x{self._seen:x}, and 0x{len(self._whole.txns):x} is all there is"
+                f"C1: served though it has seen 0x{self._seen:x}, and 0x{self._whole.last_zxid:x} is all there is"
             )
 
     # -- replies -----------------------------------------------------------------------------------------------------
@@ -166,7 +177,7 @@ class CnxnCheckers:
             return
         self.check_durable(zxid)
         self.check_zxid(zxid)
-        if self._whole.model.zxid < zxid:
+        if self._whole.last_zxid < zxid:
             return
         if asked.op == OpCode.SET_WATCHES:
             self.check_set_watches(asked, zxid)
@@ -174,7 +185,9 @@ class CnxnCheckers:
         self.check_watches(zxid)
         if asked.op in WRITES:
             self.check_write(asked, zxid, err, reader)
-        elif isinstance(asked.what, tuple):
+            return
+        self._whole.on_read_answered(self, asked, zxid)
+        if isinstance(asked.what, tuple):
             path, watch = asked.what
             self.check_read(asked.op, path, zxid, err, reader)
             if watch:
@@ -190,8 +203,8 @@ class CnxnCheckers:
 
     def check_durable(self, zxid: int) -> None:
         """Nothing is told that a power cut at this moment would undo."""
-        if zxid > len(self._whole.txns):
-            self._fail(f"durable: 0x{zxid:x} is told, and the disk holds 0x{len(self._whole.txns):x} for certain")
+        if zxid > self._whole.last_zxid:
+            self._fail(f"durable: 0x{zxid:x} is told, and the disk holds 0x{self._whole.last_zxid:x} for certain")
 
     def check_zxid(self, zxid: int) -> None:
         """C1: the zxid that a client sees never goes back."""
@@ -202,7 +215,12 @@ class CnxnCheckers:
 
     def check_write(self, asked: Asked, zxid: int, err: int, reader: Reader) -> None:
         """An acknowledged write is the transaction of its zxid, and the reply says what that has done."""
-        header, txn = self._whole.txns[zxid - 1]
+        entry = self._whole.entry(zxid)
+        if entry is None:
+            self._fail(f"write: xid {asked.xid} is acknowledged as 0x{zxid:x}, which is no transaction")
+            return
+        header, txn = entry
+        self._whole.on_write_acknowledged(self, asked, zxid)
         if (header.client_id, header.cxid) != (self.session_id, asked.xid):
             self._fail(
                 f"write: xid {asked.xid} is acknowledged as 0x{zxid:x}, which is xid {header.cxid} of"

@@ -12,17 +12,16 @@ from zktw.node.dataparts import make_database
 from zktw.sim.cnxn_checkers import Asked, CnxnCheckers
 from zktw.sim.disk import SimDisk
 from zktw.sim.history import Entry, History
-from zktw.sim.model import CONTAINER, SYSTEM, Model, split
 from zktw.sim.pipe import Pipe
 from zktw.sim.standalone import SID, StandaloneWorld
+from zktw.sim.txn_checkers import TxnCheckers
 from zktw.storage.datadir import DataDir
 from zktw.storage.recovery import Recovered, Rules, recover
 from zktw.terms.codes import OpCode
 from zktw.terms.errors import StorageError
 from zktw.tree.database import Database
-from zktw.tree.node import acl_of, stat_of, unpack_node
+from zktw.tree.node import acl_of, unpack_node
 from zktw.wire.records import Acls
-from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, ErrorTxn
 
 # An expiry is decided a little before it shows on the disk, and a stall shorter than this may cost its victims so much.
 SILENCE_SLACK_S = 0.6
@@ -53,14 +52,11 @@ class _Session:
         self._last_s, self._longest_s = now_s, 0.0
 
 
-class DataCheckers:
+class DataCheckers(TxnCheckers):
     """All of them, fed by one world. The first violation ends the run, as StandaloneWorld.broken."""
 
     def __init__(self, world: StandaloneWorld) -> None:
-        self.model: Model
         self.txns: list[Entry] = []
-        self.replies = 0
-        self.events = 0
         self.restarts = 0
         self.clean_stops = 0
         # Of all that was sent and written, and when.
@@ -68,12 +64,9 @@ class DataCheckers:
         self._world = world
         self._disk = world.servers[SID].disk
         self._history = History(self._disk, world.logs)
-        self.model = self._history.model
+        super().__init__(self._history.model)
         self._cnxns: dict[int, CnxnCheckers] = {}
-        self._asked: dict[tuple[int, int], Asked] = {}
         self._sessions: dict[int, _Session] = {}
-        self._begun: dict[int, None] = {}
-        self._sequences: dict[tuple[str, int], set[str]] = {}
         world.network.tap = self._on_bytes
         world.network.arrivals = self._on_arrival
         world.on_recovered = self.check_recovered
@@ -132,22 +125,29 @@ class DataCheckers:
         if wanted in self.model.sessions and known is not None and not self._may_end(known, now_s):
             self.fail(f"session: 0x{wanted:x} is refused though it has not ended")
 
+    def check_may_end(self, session_id: int, told: str) -> None:
+        """See TxnCheckers."""
+        session = self._sessions.get(session_id)
+        if session is not None and not self._may_end(session, self._world.schedule.now):
+            self.fail(f"session: {told}: 0x{session_id:x} ends, silent for less than its {session.timeout_ms} ms")
+
     def _may_end(self, session: _Session, now_s: float) -> bool:
         return session.closing or session.longest_s(now_s) >= session.timeout_ms / 1000 - SILENCE_SLACK_S
 
-    def count(self, event: bool) -> None:
-        """The server has told something: an event, or a reply."""
-        self.events += event
-        self.replies += not event
+    @property
+    def last_zxid(self) -> int:
+        """See cnxn_checkers.Whole: what is on the platter."""
+        return len(self.txns)
 
-    def check_sequence(self, path: str, zxid: int) -> None:
-        """No number is given twice among the children of one parent, in all its life."""
-        parent = split(path)[0]
-        node = self.model.at(parent, zxid)
-        given = self._sequences.setdefault((parent, node.czxid if node is not None else 0), set())
-        if path in given:
-            self.fail(f"sequence: {path} is given twice")
-        given.add(path)
+    def entry(self, zxid: int) -> Entry | None:
+        """See cnxn_checkers.Whole."""
+        return self.txns[zxid - 1] if 0 < zxid <= len(self.txns) else None
+
+    def on_write_acknowledged(self, cnxn: CnxnCheckers, asked: Asked, zxid: int) -> None:
+        """See cnxn_checkers.Whole."""
+
+    def on_read_answered(self, cnxn: CnxnCheckers, asked: Asked, zxid: int) -> None:
+        """See cnxn_checkers.Whole."""
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
@@ -158,42 +158,6 @@ class DataCheckers:
             if wrong:
                 self.fail(f"log: {wrong}")
             self.txns.append((header, txn))
-
-    def check_txn(self, entry: Entry) -> None:
-        """What is logged is what was asked, judged by the tree before it; no session ends before its time."""
-        header, txn = entry
-        asked = self._asked.get((header.client_id, header.cxid))
-        session = self._sessions.get(header.client_id)
-        told = f"0x{header.zxid:x} {txn}"
-        match txn:
-            case CreateSessionTxn():
-                if header.client_id in self._begun:
-                    self.fail(f"session: {told} gives 0x{header.client_id:x} for the second time")
-                self._begun[header.client_id] = None
-            case CloseSessionTxn(paths):
-                owned = self.model.ephemerals(header.client_id)
-                if paths is not None and set(paths) != owned:
-                    self.fail(f"C2: {told} ends a session that owns {sorted(owned)}")
-                if session is not None and not self._may_end(session, self._world.schedule.now):
-                    self.fail(f"session: 0x{header.client_id:x} ends, silent for less than its {session.timeout_ms} ms")
-            case _ if header.client_id == 0:
-                self._check_reaped(entry)
-            case _ if header.client_id not in self.model.sessions:
-                self.fail(f"C2: {told} is of a session that is not there")
-            case _ if asked is None:
-                self.fail(f"log: {told} of 0x{header.client_id:x}, xid {header.cxid}, was never asked for")
-            case _:
-                wanted = self.model.judge(asked.op, asked.what, header.client_id)
-                if wanted != txn:
-                    self.fail(f"log: {told}, and {asked} must become {wanted}")
-
-    def _check_reaped(self, entry: Entry) -> None:
-        header, txn = entry
-        if isinstance(txn, ErrorTxn):
-            return
-        node = self.model.nodes.get(txn.path) if isinstance(txn, DeleteTxn) else None
-        if node is None or node.owner != CONTAINER or node.children or not node.creates:
-            self.fail(f"container: 0x{header.zxid:x} {txn} removes {node}")
 
     # -- the disk ----------------------------------------------------------------------------------------------------
 
@@ -219,42 +183,22 @@ class DataCheckers:
         if recovered.last_zxid != zxid:
             self.fail(f"durable: the server starts at 0x{recovered.last_zxid:x}, the disk holds 0x{zxid:x} for certain")
             return
-        self.check_database(recovered.database)
+        self.check_database(recovered.database, zxid)
         left = self._recover(self._disk.after_worst(Random(0)))
         if left is not None and left.last_zxid != zxid:
             self.fail(f"durable: started at 0x{zxid:x}; after a power cut it would start at 0x{left.last_zxid:x}")
-
-    def check_database(self, database: Database) -> None:
-        """The server's memory is the model: every node and session, none besides; digests agree."""
-        if database.digest_mismatches:
-            self.fail(f"digest: {database.digest_mismatches} transactions have left another tree than they tell")
-        if database.sessions.keys() != self.model.sessions.keys():
-            ours, theirs = set(self.model.sessions), set(database.sessions)
-            self.fail(f"session: lost {sorted(ours - theirs)}, kept {sorted(theirs - ours)}")
-        nodes = {path: node for path, node in database.tree.nodes.items() if not path.startswith(SYSTEM)}
-        if nodes.keys() != self.model.nodes.keys():
-            lost, kept = sorted(self.model.nodes.keys() - nodes.keys()), sorted(nodes.keys() - self.model.nodes.keys())
-            self.fail(f"D5: nodes are lost: {lost}; are there and should not be: {kept}")
-            return
-        for path, record in nodes.items():
-            node, fields = self.model.nodes[path], unpack_node(record)
-            wrong = node.differs(stat_of(record))
-            if wrong or (fields.data, fields.owner) != (node.data, node.owner):
-                self.fail(f"D5: {path} is not what it should be: {wrong}; {fields}, not {node}")
-            elif database.tree.acls_of(record) != node.acls:
-                self.fail(f"D5: {path} has the list {database.tree.acls_of(record)}, not {node.acls}")
 
     def check_stopped(self, node: Node) -> None:
         """The server has stopped as it was told to: replay of its files gives its memory, sync or no sync."""
         self.clean_stops += 1
         self._grow()
-        if node.data is None:
+        if node.keeper is None:
             return
-        memory = node.data.database
+        memory = node.keeper.database
         if memory.last_zxid != len(self.txns):
             self.fail(f"D5: stopped at 0x{memory.last_zxid:x}, the disk holds 0x{len(self.txns):x} for certain")
             return
-        self.check_database(memory)
+        self.check_database(memory, len(self.txns))
         recovered = self._recover(self._disk.after_worst(Random(0)))
         if recovered is None:
             return
@@ -280,8 +224,8 @@ class DataCheckers:
             self.fail(f"C2: sessions of nobody are kept: {dead}; lost are {gone}")
         node = self._world.servers[SID].node
         assert node is not None
-        assert node.data is not None
-        self.check_database(node.data.database)
+        assert node.keeper is not None
+        self.check_database(node.keeper.database, len(self.txns))
 
 
 def _records(database: Database) -> dict[str, Record]:

@@ -5,8 +5,9 @@ from traceback import extract_tb
 
 from zktw.sim.data_checkers import DataCheckers
 from zktw.sim.data_faults import DataFaultPlan, DataFaults
-from zktw.sim.standalone import SID, StandaloneWorld, simulated_surroundings
+from zktw.sim.standalone import SID, StandaloneWorld
 from zktw.sim.story import tell
+from zktw.sim.surroundings import surroundings
 
 # All clients are served again, and have their answers, in so much time after healing.
 PROGRESS_MS = 30_000
@@ -72,7 +73,7 @@ def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> D
     world = StandaloneWorld(seed, clients=shape.clients, lines=shape.lines, own_log=shape.own_log)
     world.servers[SID].disk.reorders = shape.reorders
     checkers = DataCheckers(world)
-    with simulated_surroundings(world):
+    with surroundings(world):
         plan = DataFaultPlan(world, shape.faults)
         try:
             world.run(shape.chaos_ms)

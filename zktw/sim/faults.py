@@ -72,7 +72,7 @@ class FaultPlan:
         if not self._on:
             return
         getattr(self, f"_{kind}")()
-        if kind != "ambush":  # which comes later, if at all
+        if kind not in ("ambush", "packet"):  # which come later, if at all
             self._world.count_fault(kind)
         self._plan(kind, every_ms)
 

@@ -189,6 +189,8 @@ class Model:
     def __init__(self) -> None:
         self.zxid = 0
         self.sessions: dict[int, int] = {}
+        # Of all sessions that ever were: the transactions that have begun and ended them, an end of 0: none yet.
+        self.spans: dict[int, tuple[int, int]] = {}
         self.nodes: dict[str, NodeState] = {}
         # Events by transaction; and by path, what fires watches of its data and of its children.
         self.events: dict[int, list[Event]] = {}
@@ -213,6 +215,15 @@ class Model:
         zxids, states = self._states.get(path, ([], []))
         number = bisect_right(zxids, zxid)
         return states[number - 1] if number else None
+
+    def nodes_at(self, zxid: int) -> dict[str, NodeState]:
+        """The tree as it was after this transaction."""
+        found = {path: self.at(path, zxid) for path in self._states}
+        return {path: node for path, node in found.items() if node is not None}
+
+    def sessions_at(self, zxid: int) -> set[int]:
+        """The sessions that there were after this transaction."""
+        return {id_ for id_, (begun, ended) in self.spans.items() if begun <= zxid and not 0 < ended <= zxid}
 
     def fired_between(self, path: str, children: bool, after: int, upto: int) -> int:
         """The first transaction in the range that fires such a watch; 0 if there is none."""
@@ -258,9 +269,9 @@ class Model:
 
     def apply(self, header: TxnHeader, txn: Txn) -> str:
         """Let the next transaction of the history happen; what is wrong with it, or ""."""
-        if header.zxid != self.zxid + 1:
+        if header.zxid <= self.zxid:
             return f"zxid 0x{header.zxid:x} follows 0x{self.zxid:x}"
-        draft = self.draft()
+        draft = Draft(self.nodes, header.zxid)
         try:
             self._apply(draft, header, txn)
         except Refused as refused:
@@ -281,11 +292,13 @@ class Model:
                         draft.apply(header, type_, part)
             case CreateSessionTxn(timeout_ms):
                 self.sessions[header.client_id] = timeout_ms
+                self.spans[header.client_id] = (header.zxid, 0)
             case CloseSessionTxn():
                 # Whatever the transaction names: all that is the session's goes with it.
                 for path in sorted(self.ephemerals(header.client_id)):
                     draft.delete(path)
                 self.sessions.pop(header.client_id, None)
+                self.spans[header.client_id] = (self.spans.get(header.client_id, (0, 0))[0], header.zxid)
             case ErrorTxn():
                 pass
             case _:

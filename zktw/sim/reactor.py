@@ -33,19 +33,20 @@ class SimCall:
         self._event.cancelled = True
 
     def getTime(self) -> float:
-        return self._event.at + self._reactor.offset
+        return self._reactor.local(self._event.at)
 
     def reset(self, seconds: float) -> None:
         if self._event.cancelled:
             raise AlreadyCalled
         self._event.cancelled = True
         event = self._event
-        self._event = self._reactor.schedule.after(seconds, event.process, event.function, *event.args)
+        delay = seconds / self._reactor.rate
+        self._event = self._reactor.schedule.after(delay, event.process, event.function, *event.args)
 
 
 @implementer(IReactorTime)
 class SimReactor:
-    """The reactor of one process on one host. Its clock differs from the world's by an offset."""
+    """The reactor of one process on one host. Its clock differs from the world's by an offset, and runs at a rate."""
 
     def __init__(
         self,
@@ -56,9 +57,11 @@ class SimReactor:
         *,
         names: Mapping[str, str],
         offset: float = 0.0,
+        rate: float = 1.0,
     ) -> None:
         self.schedule = schedule
         self.offset = offset
+        self.rate = rate
         self.nameResolver = SimResolver(schedule, process, names)
         self._network = network
         self._process = process
@@ -66,12 +69,16 @@ class SimReactor:
         self._names = names
 
     def seconds(self) -> float:
-        return self.schedule.now + self.offset
+        return self.local(self.schedule.now)
+
+    def local(self, at: float) -> float:
+        """What this clock shows at a moment of the world."""
+        return at * self.rate + self.offset
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         assert delay >= 0
         function = partial(callable, **kwargs) if kwargs else callable
-        return SimCall(self, self.schedule.after(delay, self._process, function, *args))
+        return SimCall(self, self.schedule.after(delay / self.rate, self._process, function, *args))
 
     def getDelayedCalls(self) -> list[Any]:
         return []
@@ -89,7 +96,7 @@ class SimReactor:
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: tuple[str, int] | None = None
     ) -> Connector:
         connector = Connector(self._network, self._process, self._host, host, port, factory)
-        connector.start(timeout)
+        connector.start(timeout / self.rate)
         return connector
 
 

@@ -1,6 +1,6 @@
 """Requests: bodies of what simulated clients ask, and a seeded choice among them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from zktw.node.clock import Random
@@ -17,12 +17,13 @@ CONTAINER = "/box"
 
 
 class Ask(NamedTuple):
-    """A request: operation, body, the path it is about and whether it leaves a watch."""
+    """A request: operation, body, the path it is about, whether it leaves a watch, and the version it expects."""
 
     op: int
     body: bytes
     path: str = ""
     watch: bool = False
+    version: int = -1
 
 
 def _path_watch(op: int, path: str, watch: bool) -> Ask:
@@ -69,7 +70,7 @@ def delete(path: str, version: int = -1) -> Ask:
     out = bytearray()
     put_string(out, path)
     put_int(out, version)
-    return Ask(OpCode.DELETE, bytes(out), path)
+    return Ask(OpCode.DELETE, bytes(out), path, version=version)
 
 
 def check(path: str, version: int = -1) -> Ask:
@@ -83,7 +84,7 @@ def set_data(path: str, data: bytes, version: int = -1) -> Ask:
     put_string(out, path)
     put_buffer(out, data)
     put_int(out, version)
-    return Ask(OpCode.SET_DATA, bytes(out), path)
+    return Ask(OpCode.SET_DATA, bytes(out), path, version=version)
 
 
 def set_acl(path: str, acls: Acls, version: int = -1) -> Ask:
@@ -117,23 +118,39 @@ CLOSE = Ask(OpCode.CLOSE_SESSION, b"")
 
 
 class Choice:
-    """Draws requests. versions: what the client last saw of the nodes; made: sequential nodes that it has made."""
+    """Draws requests. versions: what the client last saw of the nodes; made: sequential nodes that it has made.
 
-    def __init__(self, random: Random) -> None:
+    registers are nodes that are written to one request at a time.
+    """
+
+    def __init__(self, random: Random, registers: Sequence[str] = ()) -> None:
         self.versions: dict[str, int] = {}
         self.made: list[str] = []
         self._random = random
+        self._registers = registers
         self._writes = 0
 
     def next(self) -> Ask:
         """One request."""
         random = self._random
         draw = random.random()
+        if self._registers and random.random() < 0.25:
+            return self._of_register(random.choice(self._registers))
         if draw < 0.4:
             return self._read()
         if draw < 0.5:
             return multi([self._part() for _ in range(random.randint(0, 4))])
         return self._write()
+
+    def _of_register(self, path: str) -> Ask:
+        draw = self._random.random()
+        if draw < 0.15:
+            return get_data(path)
+        if draw < 0.35:
+            return create(path, self._data())
+        if draw < 0.45:
+            return delete(path, self._version(path))
+        return set_data(path, self._data(), self._version(path))
 
     def _part(self) -> Ask:
         if self._random.random() < 0.2:

@@ -8,10 +8,12 @@ from typing import Any
 class Process:
     """One life of one simulated server process. What is scheduled for it dies with it, and waits while it is paused."""
 
-    __slots__ = ("alive", "backlog", "name", "paused")
+    __slots__ = ("alive", "backlog", "name", "paused", "wall_ms")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        # How far the date on its host is ahead of the world's.
+        self.wall_ms = 0.0
         self.alive = True
         self.paused = False
         self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -38,6 +40,8 @@ class Schedule:
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
+        # Whose turn it is; None: the world's.
+        self.running: Process | None = None
         self._heap: list[tuple[float, int, Event]] = []
         self._made = 0
 
@@ -66,6 +70,7 @@ class Schedule:
                 continue
             self.steps += 1
             event.cancelled = True
+            self.running = process
             event.function(*event.args)
             return True
         self.now = max(self.now, until)

@@ -8,7 +8,7 @@ from zktw.config import Config, load_config
 from zktw.node.build import Node, build
 from zktw.node.chronicle import Happening
 from zktw.node.clock import Random
-from zktw.node.datahost import EXIT_BROKEN
+from zktw.node.keeper import EXIT_BROKEN
 from zktw.sim.disk import SimCrash, SimDisk
 from zktw.sim.network import Network
 from zktw.sim.reactor import SimReactor, SimWorker
@@ -20,6 +20,8 @@ DATA = "/data"
 TICK_MS = 500
 SYNC_S = (0.0005, 0.004)
 RESTART_S = 0.1
+# Turns at one moment; more, and somebody waits for something without letting it come.
+STEPS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,9 @@ class Server:
     process: Process | None = None
     node: Node | None = None
     starts: int = 0
+    # Its clock's seconds to the world's, and how far its date is ahead of the world's.
+    rate: float = 1.0
+    wall_ms: float = 0.0
     config_lines: list[str] = field(default_factory=list)
 
     @property
@@ -55,6 +60,16 @@ class Server:
         if not self.alive or self.node is None or self.node.peer is None:
             return None
         return self.node.peer.state if self.node.peer.term else None
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it plays a leader."""
+        return self.state == PeerState.LEADING
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it has last joined, as its disk has it."""
+        return 0 if self.node is None or self.node.peer is None else self.node.peer.history.current_epoch
 
     @property
     def serving(self) -> bool:
@@ -108,6 +123,7 @@ class Stage:
         server.starts += 1
         self.network.host_started(server.host)
         process = server.process = Process(f"{sid}.{server.starts}")
+        process.wall_ms = server.wall_ms
         reactor = SimReactor(
             self.schedule,
             self.network,
@@ -115,6 +131,7 @@ class Stage:
             server.host,
             names=self._names,
             offset=self.random.random() * 100_000,
+            rate=server.rate,
         )
         server.node = self._make_node(server, process, reactor)
         server.node.chronicle.listen(lambda _ms, happening: self._happened(server, process, happening))
@@ -243,11 +260,16 @@ class Stage:
         return condition()
 
     def _run_to(self, until: float) -> None:
-        going = True
+        schedule, going = self.schedule, True
+        at, steps = schedule.now, schedule.steps
         while going:
             try:
-                while self.schedule.step(until):
-                    pass
+                while schedule.step(until):
+                    if schedule.now > at:
+                        at, steps = schedule.now, schedule.steps
+                    elif schedule.steps - steps > STEPS_MAX:
+                        self.broken = self.broken or f"livelock: {STEPS_MAX} turns, and no time passes"
+                        return
                 going = False
             except SimCrash:
                 pass  # crash() has done all there is to do

@@ -1,15 +1,10 @@
 """StandaloneWorld: one real server outside of an ensemble, its clients, and its disk, under one seed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
-from zope.interface import provider
-
 from zktw.config import Config
-from zktw.node import datahost
 from zktw.node.build import Node
 from zktw.node.clock import Random
 from zktw.sim.client import SimClient
@@ -21,8 +16,6 @@ from zktw.storage.recovery import Recovered
 
 SID = 1
 LOGS = "/logs"
-# The wall's clock of the simulation, in ms since 1970, when it begins.
-WALL_MS = 1_700_000_000_000
 
 
 class WatchedNode(Node):
@@ -36,7 +29,7 @@ class WatchedNode(Node):
 
     def purge(self) -> None:
         """Now, not in an hour."""
-        if self.running and self.data is not None:
+        if self.running and self.keeper is not None:
             self._purge()
 
 
@@ -67,7 +60,7 @@ class StandaloneWorld(Stage):
                 self.schedule,
                 self.network,
                 f"10.0.1.{number}",
-                (server.host, CLIENT_PORT),
+                [(server.host, CLIENT_PORT)],
                 Random(self.random.random()),
                 self.random.choice((1500, 2000, 4000)),
             )
@@ -124,23 +117,3 @@ class StandaloneWorld(Stage):
         for client in self.clients:
             self.schedule.resume(client.process)
             client.start_again()
-
-
-@contextmanager
-def simulated_surroundings(world: StandaloneWorld) -> Iterator[None]:
-    """What comes by no argument: the wall's clock is the world's, and a failure that is logged is a finding."""
-
-    @provider(ILogObserver)
-    def observe(event: dict[str, Any]) -> None:
-        if "log_failure" in event and event.get("log_level") in (LogLevel.critical, LogLevel.error):
-            world.broken = world.broken or f"logged: {event['log_failure'].value!r}"
-
-    doors = vars(datahost)
-    real = doors["wall_ms"]
-    doors["wall_ms"] = lambda: WALL_MS + int(world.now_ms)
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield
-    finally:
-        globalLogPublisher.removeObserver(observe)
-        doors["wall_ms"] = real

@@ -1,4 +1,4 @@
-"""zktw sim: ensembles, or a server alone with its clients, in one process under seeds; a range of seeds is checked."""
+"""zktw sim: ensembles, with clients or without, or a server alone, in one process under seeds; ranges are checked."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from zktw.node.clock import wall_ms
 from zktw.sim.data_faults import DataFaults
 from zktw.sim.data_run import DataOutcome, DataShape, data_shape_of, run_data_seed
+from zktw.sim.ensemble_faults import EnsembleFaults
+from zktw.sim.ensemble_run import EnsembleOutcome, EnsembleShape, ensemble_shape_of, run_ensemble_seed
 from zktw.sim.faults import Faults
 from zktw.sim.run import Outcome, Shape, run_seed, shape_of
 
@@ -16,6 +18,7 @@ EXPLANATION = """\
 zktw sim --seed 7                     the story of one run
 zktw sim --seed 7 --servers 5 --observers 1 --seconds 60
 zktw sim --seeds 1..10000 --jobs 2    many runs of 3 to 7 servers; stories of failing ones only
+zktw sim --replicated --seeds 1..2000 many runs of an ensemble, its clients and its disks
 zktw sim --standalone --seeds 1..2000 many runs of one server, its clients and its disk
 """
 
@@ -30,22 +33,22 @@ def add_parser(commands: Any) -> None:
     """The subcommand's options."""
     parser = commands.add_parser(
         "sim",
-        help="simulate ensembles and their elections, or a server alone and its clients, under seeded faults",
+        help="simulate ensembles, their elections and their clients, or a server alone, under seeded faults",
         epilog=EXPLANATION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="run this seed and tell its story (default 1)")
     which.add_argument("--seeds", type=_range, metavar="A..B", help="run the seeds A to B and sum up")
-    parser.add_argument(
-        "--standalone", action="store_true", help="one server outside of an ensemble, which has clients"
-    )
-    parser.add_argument("--clients", type=_at_least(1), help="clients of it (default: by the seed, 2 to 4)")
-    parser.add_argument("--reorder", action="store_true", help="its disk writes the sectors of a write in any order")
-    parser.add_argument("--servers", type=_at_least(2), help="voting servers (default: by the seed, 3 to 7)")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--replicated", action="store_true", help="an ensemble that has clients")
+    kind.add_argument("--standalone", action="store_true", help="one server outside of an ensemble, which has clients")
+    parser.add_argument("--clients", type=_at_least(1), help="clients, if there are any (default: by the seed, 2 to 4)")
+    parser.add_argument("--reorder", action="store_true", help="a server alone writes sectors in any order")
+    parser.add_argument("--servers", type=_at_least(2), help="voting servers (default: by the seed, 3 to 7, or to 5)")
     parser.add_argument("--observers", type=_at_least(0), help="observers (default: by the seed, 0 to 2)")
     parser.add_argument("--hierarchical", action="store_true", help="quorums by groups of three")
-    parser.add_argument("--seconds", type=_seconds, default=15.0, help="simulated seconds of faults (default 15)")
+    parser.add_argument("--seconds", type=_seconds, help="simulated seconds of faults (default 15; --replicated: 8)")
     parser.add_argument("--calm", action="store_true", help="no faults at all")
     parser.add_argument("--jobs", type=_at_least(1), default=1, help="processes for a range of seeds (default 1)")
     parser.set_defaults(run=run, refuse=parser.error)
@@ -79,13 +82,21 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """The subcommand itself."""
-    alone = bool(options.standalone)
+    alone, replicated = bool(options.standalone), bool(options.replicated)
+    if options.seconds is None:
+        options.seconds = 8.0 if replicated else 15.0
     if alone and (options.servers is not None or options.observers is not None or options.hierarchical):
         options.refuse("argument --standalone: there are no other servers then")
-    if not alone and (options.clients is not None or options.reorder):
-        options.refuse("argument --clients, --reorder: of a server alone only (--standalone)")
+    if not alone and options.reorder:
+        options.refuse("argument --reorder: of a server alone only (--standalone)")
+    if not alone and not replicated and options.clients is not None:
+        options.refuse("argument --clients: with --replicated or --standalone only")
+    if replicated and options.hierarchical:
+        options.refuse("argument --hierarchical: not with --replicated")
     if alone:
         return _run_standalone(options)
+    if replicated:
+        return _run_replicated(options)
     if options.seeds is None:
         seed = 1 if options.seed is None else options.seed
         outcome = run_seed(seed, _shape(options, seed), with_story=True)
@@ -149,7 +160,11 @@ def _run_range(options: argparse.Namespace) -> int:
 
 
 def _sum_up(
-    options: argparse.Namespace, failed: int, total: Outcome | DataOutcome, began_ms: int, done: list[str]
+    options: argparse.Namespace,
+    failed: int,
+    total: Outcome | DataOutcome | EnsembleOutcome,
+    began_ms: int,
+    done: list[str],
 ) -> None:
     """What a range of seeds came to; done says what was done in it, in lines of their own."""
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
@@ -228,3 +243,64 @@ def _run_standalone(options: argparse.Namespace) -> int:
 
 def _run_one_alone(work: tuple[int, DataShape]) -> DataOutcome:
     return run_data_seed(*work)
+
+
+# -- an ensemble with clients ------------------------------------------------------------------------------------------
+
+
+def _ensemble_shape(options: argparse.Namespace, seed: int) -> EnsembleShape:
+    shape = ensemble_shape_of(seed, options.seconds * 1000)
+    servers, observers = options.servers, options.observers
+    return replace(
+        shape,
+        voters=servers or shape.voters,
+        observers=(shape.observers if servers is None else 0) if observers is None else observers,
+        clients=options.clients or shape.clients,
+        faults=EnsembleFaults.none() if options.calm else shape.faults,
+    )
+
+
+def _ensemble_verdict(outcome: EnsembleOutcome, options: argparse.Namespace) -> str:
+    if not outcome.violation:
+        syncs = ", ".join(f"{mode} {count}" for mode, count in sorted(outcome.syncs.items()))
+        return (
+            f"seed {outcome.seed}: all invariants held; {outcome.txns} transactions, {outcome.replies} replies,"
+            f" {outcome.events} events, {outcome.epochs} epochs, learners brought up to date: {syncs};"
+            f" whole again {outcome.healed_ms:.0f} ms after healing; trace {outcome.fingerprint:08x}"
+        )
+    shape = _ensemble_shape(options, outcome.seed)
+    words = f"--servers {shape.voters} --observers {shape.observers} --clients {shape.clients}"
+    replay = f"zktw sim --replicated --seed {outcome.seed} {words} --seconds {options.seconds:g}"
+    return f"seed {outcome.seed}: {outcome.violation}\nreplay: {replay}" + (" --calm" if options.calm else "")
+
+
+def _run_replicated(options: argparse.Namespace) -> int:
+    if options.seeds is None:
+        seed = 1 if options.seed is None else options.seed
+        outcome = run_ensemble_seed(seed, _ensemble_shape(options, seed), with_story=True)
+        print("\n".join(outcome.story))
+        print(_ensemble_verdict(outcome, options))
+        return 1 if outcome.violation else 0
+    began_ms = wall_ms()
+    total = EnsembleOutcome(0)
+    failed = 0
+    work = [(seed, _ensemble_shape(options, seed)) for seed in options.seeds]
+    for outcome in _in_processes(options.jobs, _run_one_ensemble, work):
+        total.add(outcome)
+        if outcome.violation:
+            failed += 1
+            print("\n".join(outcome.story[-60:]))
+            print(_ensemble_verdict(outcome, options), flush=True)
+    syncs = ", ".join(f"{mode} {count}" for mode, count in sorted(total.syncs.items()))
+    done = [
+        f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}, sessions lost: {total.expired}",
+        f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}",
+        f"learners brought up to date: {syncs}; memories compared: {total.databases}",
+    ]
+    _sum_up(options, failed, total, began_ms, done)
+    print(f"longest way back to all clients served after healing: {total.healed_ms:.0f} ms")
+    return 1 if failed else 0
+
+
+def _run_one_ensemble(work: tuple[int, EnsembleShape]) -> EnsembleOutcome:
+    return run_ensemble_seed(*work)
