@@ -200,7 +200,7 @@ class Register:
         return stale
 
 
-def linearizable(ops: Iterable[Op]) -> str | None:
+def linearizable(ops: Sequence[Op]) -> str | None:
     """Whether some order explains a register's writes and reads after a sync; if not, where the search got stuck.
 
     Conditional writes are taken as compare-and-set of values. Just-in-time search: when an operation ends, every state
@@ -210,8 +210,11 @@ def linearizable(ops: Iterable[Op]) -> str | None:
     """
     wanted = [op for op in ops if op.kind == SYNC_READ and op.outcome == OK]
     first_read: dict[int, float] = {}
-    for op in wanted:
-        first_read[op.value] = min(op.ended, first_read.get(op.value, math.inf))
+    for op in ops:
+        # Any read will do, and so will a condition that held.
+        seen = op.value if op.kind in (READ, SYNC_READ) else op.old if op.expected >= 0 else None
+        if seen is not None and op.outcome == OK:
+            first_read[seen] = min(op.ended, first_read.get(seen, math.inf))
     events: list[tuple[float, int, Op]] = []
     for op in [*(op for op in ops if op.kind == WRITE), *wanted]:
         if op.outcome == FAIL and op.expected < 0:

@@ -54,6 +54,12 @@ GOOD = {
     "an unknown write comes late": [lost(1, 0), read(0, 5, 6, 0), read(1, 7, 8, 1)],
     "an unknown write never comes": [lost(1, 0), write(2, 1, 2, 1), read(2, 3, 4, 1)],
     "an unknown write came unread": [lost(7, 0), refused(9, 1, 2, 0, 0), write(2, 3, 4, 2), read(2, 5, 6, 2)],
+    "an unknown write shows in a plain read": [
+        lost(1, 0),
+        read(1, 2, 3, 1, READ),
+        write(2, 4, 5, 2, expected=1, old=1),
+    ],
+    "an unknown write shows in a condition": [lost(1, 0), write(2, 4, 5, 2, expected=1, old=1), read(2, 6, 7, 2)],
     "conditions": [
         write(1, 0, 1, 1, expected=0, old=0),
         refused(2, 2, 3, 0, 0),
