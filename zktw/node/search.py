@@ -15,13 +15,16 @@ log = Logger()
 
 # An Apache leader binds its quorum port only after its own finalize wait, which ours may have cut short.
 LEADER_PATIENCE_MS = 2500
+# Followers open their ports a little after the leader does.
+FOLLOWERS_PATIENCE_MS = 1000
 
 
 class Search:
     """connected(cnxn, sid) is told once, or failed(reason).
 
     Where followers serve observers (observerMasterPort) an observer asks all voters for it, in an order of chance, and
-    then the leader at its quorum port, which Apache's observers never ask; after each such round it waits for a while.
+    waits for a while after each such round. When none of them has opened for a time it asks the leader as well, at its
+    quorum port, which Apache's observers never do.
     """
 
     def __init__(
@@ -99,13 +102,14 @@ class Search:
         self._dialling = None
         if self._over:
             return
-        if self._next + 1 < len(self._doors):
-            self._next += 1
-            self._dial()
-            return
         means = self._means
         now_ms = means.clock.now_ms()
         waited_ms = now_ms - self._began_ms
+        last = len(self._doors) - (1 if waited_ms >= FOLLOWERS_PATIENCE_MS else 2)
+        if self._next < last:
+            self._next += 1
+            self._dial()
+            return
         refused = isinstance(failure.value, DialError) and failure.value.refused
         limit_ms = means.config.tick_ms * means.config.connect_limit
         patience_ms = LEADER_PATIENCE_MS if refused else max(limit_ms, LEADER_PATIENCE_MS)
