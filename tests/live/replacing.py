@@ -50,12 +50,14 @@ CONFIG = (f"maxSessionTimeout={SESSION_MS}", "snapCount=1000", "preAllocSize=102
 ORDERS = ("leader-last", "leader-first")
 # What a client waits for one answer before it turns to another server.
 ANSWER_S = 4.0
-STEP_S = 60.0
+# A busy host needs long to start a JVM.
+STEP_S = 180.0
 MOVES_EVERY_S = 1.5
 THINK_S = 0.004
 SETTLE_S = 1.0
 # Which part of its requests are writes, which part of these create a node.
 WRITES, CREATES = 0.6, 0.2
+WALKED_AT_ONCE = 200
 ROOTS = ("/made", "/alive")
 
 
@@ -445,9 +447,10 @@ class Replacing:
 
     def audit(self) -> None:
         """With nobody writing: every server shows the same, and what was told is there."""
-        for client in self.clients:
-            client.must(SYNC, text("/"))
-        trees = {node.sid: self.walk(node) for node in self.ensemble.nodes}
+        trees = {}
+        for node in self.ensemble.nodes:
+            self.touch()
+            trees[node.sid] = self.walk(node)
         first = trees[1]
         for sid, tree in trees.items():
             if differing := [path for path in {*tree, *first} if tree.get(path) != first.get(path)]:
@@ -467,6 +470,11 @@ class Replacing:
         self.outcome.nodes = len(first)
         self.outcome.digests = self.compare_digests()
 
+    def touch(self) -> None:
+        """Nobody's session may end of having nothing to say."""
+        for client in self.clients:
+            client.must(SYNC, text("/"))
+
     def compare_digests(self) -> int:
         """How many digests that all servers remember were the same."""
         lists = [dict(re.findall(r"^([0-9a-fx]+): (-?\d+)", node.ask("hash"), re.M)) for node in self.ensemble.nodes]
@@ -484,15 +492,17 @@ class Replacing:
         found: dict[str, tuple[bytes, bytes]] = {}
         waiting = ["/"]
         while waiting:
-            path = waiting.pop()
-            code, source = link.call(GETDATA, text(path) + b"\0")
-            if code != OK:
-                raise Violation(f"server {node.sid}: {path}, listed by its parent: {code}")
-            data, stat = source.buf(), source.take(68)
-            # Each server makes this node for itself, at its own start.
-            found[path] = (data, bytes(68) if path == "/zookeeper/config" else stat)
-            _, source = link.call(GETCHILDREN, text(path) + b"\0")
-            waiting += [f"{path.rstrip('/')}/{source.text()}" for _ in range(source.i32())]
+            paths, waiting = waiting[:WALKED_AT_ONCE], waiting[WALKED_AT_ONCE:]
+            asked = [i32(1) + i32(op) + text(path) + b"\0" for path in paths for op in (GETDATA, GETCHILDREN)]
+            link.send(*asked)
+            for path in paths:
+                (code, source), (_, children) = link.reply(1), link.reply(1)
+                if code != OK:
+                    raise Violation(f"server {node.sid}: {path}, listed by its parent: {code}")
+                data, stat = source.buf(), source.take(68)
+                # Each server makes this node for itself, at its own start.
+                found[path] = (data, bytes(68) if path == "/zookeeper/config" else stat)
+                waiting += [f"{path.rstrip('/')}/{children.text()}" for _ in range(children.i32())]
         link.call(CLOSE, b"")
         link.close()
         return found
