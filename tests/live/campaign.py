@@ -290,8 +290,12 @@ class Client:
             await self._create(self.random.randint(1, 4))
         elif draw < 0.85:
             await self._own_nodes()
-        elif draw < 0.96:
+        elif draw < 0.93:
             await self._ping()
+        elif draw < 0.96:
+            # With its session to another server, which may be behind.
+            self.story.counts["moves"] += 1
+            self.drop()
         elif draw < 0.985:
             await self._ephemeral()
         else:
