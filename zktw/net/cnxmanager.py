@@ -96,21 +96,47 @@ class QuorumCnxManager:
         self._opening_timeout_ms = opening_timeout_ms
         self._keepalive = keepalive
         self._user_timeout_ms = user_timeout_ms
-        mine = {**voters, **others}[my_sid]
-        texts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in mine]
-        self._opening = encode_opening(my_sid, texts, multi_address)
-        self._peers = {sid: _Peer(sid, addresses, True) for sid, addresses in voters.items() if sid != my_sid}
-        self._peers |= {sid: _Peer(sid, addresses, False) for sid, addresses in others.items() if sid != my_sid}
+        self._multi_address = multi_address
+        self._opening = b""
+        self.move({**voters, **others}[my_sid])
+        self._peers: dict[int, _Peer] = {}
         # Accepted connections that have not said who they are, each with the alarm that ends it.
         self._strangers: dict[ElectionCnxn, Any] = {}
         # Connections by which we have knocked at a greater sid, until it closes them.
         self._knocks: dict[ElectionCnxn, _Peer] = {}
-        self._configured = len(self._peers)
+        self._configured = 0
         self._nameless = 0
         self._hurried = True
         self._running = False
+        self.use(voters, others)
         self.factory = Factory.forProtocol(self._accept)
         self.factory.noisy = False
+
+    def move(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Whom we connect to from now on is told that we listen here."""
+        texts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses]
+        self._opening = encode_opening(self.my_sid, texts, self._multi_address)
+
+    def use(
+        self, voters: Mapping[int, Sequence[tuple[str, int]]], others: Mapping[int, Sequence[tuple[str, int]]]
+    ) -> None:
+        """The members, from now on; connections there are last, even with those that are none any more."""
+        members = {**others, **voters}
+        members.pop(self.my_sid, None)
+        for sid, peer in list(self._peers.items()):
+            if sid not in members and peer.configured:
+                peer.configured = peer.wanted = False
+                peer.quiet()
+                self._release(peer)
+        for sid, addresses in members.items():
+            peer = self._peers.setdefault(sid, _Peer(sid, addresses, False))
+            moved = peer.addresses != addresses
+            peer.addresses, peer.wanted, peer.configured = addresses, sid in voters, True
+            if moved:
+                peer.quiet()
+            if peer.wanted and peer.cnxn is None:
+                self._dial(peer)
+        self._configured = len(members)
 
     def start(self) -> None:
         """Dial every voter."""

@@ -105,6 +105,19 @@ class Listener:
         else:
             done.callback(None)
 
+    def readdress(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Listen elsewhere: now, where it is open. What fails is told, and tried again and again."""
+        if list(addresses) == list(self._addresses):
+            return
+        self._addresses = addresses
+        if self._wanted or self._ports:
+            self._close_ports()
+            self.open(0).addErrback(
+                lambda failure: log.error(
+                    "cannot bind the {what} port: {error}", what=self._what, error=failure.getErrorMessage()
+                )
+            )
+
     def close(self) -> Deferred[None]:
         """The ports refuse from now on; fires when they are free again."""
         self._wanted = False

@@ -9,12 +9,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zktw.config import Config
+from zktw.config.clientport import SYSTEMD
 from zktw.net.clientfactory import ClientCnxnFactory
 from zktw.net.listener import BOTH, Listener
 from zktw.node.alone import Alone
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.collector import Collector
+from zktw.node.configfiles import ConfigFiles
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import log_recovery, make_database
 from zktw.node.keeper import Keeper, logs
@@ -38,6 +40,7 @@ log = Logger()
 
 HOUR_MS = 3_600_000
 KILOBYTE = 1024
+ANY_IPV4 = "0.0.0.0"
 
 
 class Node(Service):
@@ -108,7 +111,9 @@ class Node(Service):
                 self.chronicle,
                 self.server,
                 fail,
+                ConfigFiles(files, self._worker, config.path) if config.reconfig_enabled and config.path else None,
             )
+            self.peer.reconfiguring.move_clients = self._move_clients
         if systemd is not None:
             self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
 
@@ -167,6 +172,7 @@ class Node(Service):
             self._serve_standalone(keeper)
             self._ready(None)
         else:
+            self.peer.reconfiguring.recover(keeper.database)
             self.peer.start(history, keeper, self._reload).addCallback(self._ready)
 
     def _make_keeper(self, recovered: Recovered) -> Keeper:
@@ -190,6 +196,11 @@ class Node(Service):
             recovered,
             self._committed,
         )
+
+    def _move_clients(self, host: str, port: int) -> None:
+        """A reconfiguration lets clients connect elsewhere; a socket that systemd has opened stays what it is."""
+        if not self.config.client_address.startswith(SYSTEMD):
+            self._client_listener.readdress([(BOTH if host == ANY_IPV4 else host, port)])
 
     def _serve_standalone(self, keeper: Keeper) -> None:
         host = DataHost(self.config, self.clock, self._random, keeper, self.server.stats)

@@ -14,6 +14,7 @@ from zktw.node.dataparts import make_database
 from zktw.node.driver import Driver
 from zktw.node.means import Means
 from zktw.node.observermaster import ObserverMasterPort
+from zktw.node.reconfigfollowing import ReconfigFollowing
 from zktw.node.search import Search
 from zktw.pipeline.copied import read_copied
 from zktw.pipeline.following import Following
@@ -61,6 +62,8 @@ class FollowingRole:
         self._means = means
         self._keeper = means.keeper
         self._leader = elected.vote.leader
+        # A reconfiguration that is told of in this role may change it.
+        self._observer = means.config.is_observer
         self._core = Learner(
             means.config.my_sid,
             means.config.is_observer,
@@ -84,6 +87,7 @@ class FollowingRole:
         self._unacked: deque[int] = deque()
         self._out: list[bytes] = []
         self._over = False
+        self._reconfig = ReconfigFollowing(means, self._leader, lambda: self._over)
 
     def start(self) -> None:
         self._means.quorum_port.drop()
@@ -150,16 +154,16 @@ class FollowingRole:
 
     def _on_serving(self, follower: Follower, packet: QuorumPacket) -> None:
         kind = packet.type
-        if kind == PacketType.PROPOSAL and not self._means.config.is_observer:
+        if kind == PacketType.PROPOSAL and not self._observer:
             follower.on_proposal(packet.zxid, packet.data)
             return
-        if kind == PacketType.COMMIT and not self._means.config.is_observer:
+        if kind == PacketType.COMMIT and not self._observer:
             follower.on_commit(packet.zxid)
             return
         assert self._host is not None
         assert self._following is not None
         self._host.enter()
-        if kind == PacketType.INFORM and self._means.config.is_observer:
+        if kind == PacketType.INFORM and self._observer:
             follower.on_inform(packet.zxid, packet.data)
         elif kind == PacketType.PING:
             touched = self._following.touched()
@@ -170,6 +174,8 @@ class FollowingRole:
             self._following.on_sync()
         elif kind == PacketType.REVALIDATE:
             self._following.on_revalidated(packet.data)
+        elif kind in (PacketType.COMMITANDACTIVATE, PacketType.INFORMANDACTIVATE):
+            self._reconfig.on_activation(follower, packet, observer=self._observer)
         else:
             raise ProtocolError(f"{kind.name} while serving")
 
@@ -194,9 +200,10 @@ class FollowingRole:
         """See follower.Outlet."""
         assert self._following is not None
         self._following.on_proposed(payload)
+        self._reconfig.on_proposed(payload)
         if self._keeper.is_logging:
             self._keeper.append(zxid, payload)
-            if not self._means.config.is_observer:
+            if not self._observer:
                 self._unacked.append(zxid)
 
     def commit(self, entries: list[Entry]) -> None:
@@ -229,6 +236,7 @@ class FollowingRole:
 
     def _serve(self, epoch: int) -> None:
         means, keeper = self._means, self._keeper
+        self._reconfig.adopt(self._core.config_text)
         means.show_config()
         # A client may have seen the leader say that the epoch has begun.
         keeper.database.last_zxid = max(keeper.database.last_zxid, make_zxid(epoch, 0))
@@ -237,11 +245,13 @@ class FollowingRole:
         # What was proposed meanwhile is told to it as the first that comes.
         self._follower = Follower(epoch, keeper.committed, means.history.last_zxid, self)
         host.start(self)
-        if means.config.replication.observer_master_port and not means.config.is_observer:
+        if means.config.replication.observer_master_port and not self._observer:
             self._observer_master = ObserverMasterPort(means, epoch, self._following)
         means.server.follow(epoch, self._leader, host, self._master, self._observer_master)
         try:
             self._follower.begin(self._core.proposals, self._core.commits)
+            for _, designated in self._core.activations[-1:]:
+                self._reconfig.activate(designated)
         except (ProtocolError, WireError) as error:
             self._driver.do(self._core.on_stream_error(str(error)))
         host.flush()

@@ -8,6 +8,7 @@ from zktw.node.datahost import DataHost
 from zktw.node.driver import Driver
 from zktw.node.logreading import LogReading
 from zktw.node.means import Means
+from zktw.node.reconfigleading import ReconfigLeading
 from zktw.pipeline.primary import Primary
 from zktw.pipeline.remote import RemoteRequests
 from zktw.quorum.peerstate import PeerEvent
@@ -18,6 +19,7 @@ from zktw.wire.effects import (
     CloseLearner,
     Effect,
     Elected,
+    EpochAgreed,
     EpochName,
     PersistEpoch,
     QuorumLost,
@@ -60,6 +62,8 @@ class LeadingRole:
             epoch_wait_ms=means.config.max_time_to_wait_for_epoch_ms,
         )
         self._driver = Driver(means.clock, self._core, self._carry_out)
+        self._over = False
+        self._reconfig = ReconfigLeading(means, self._core, self._resign, self._recount)
         self._cnxns: dict[int, LearnerHandlerCnxn] = {}
         self._logs = LogReading(means, self._log_read)
         # Whether packets that came together are being taken, and since when.
@@ -76,10 +80,22 @@ class LeadingRole:
 
     def start(self) -> None:
         self._driver.do(self._core.start(self._means.clock.now_ms()))
-        self._means.quorum_port.lead(self)
+        # Open already, unless a reconfiguration has named us.
+        opened = self._means.quorum_listener.open(self._means.config.election_bind_retries)
+        opened.addCallbacks(
+            lambda _: self._lead(),
+            lambda failure: self._resign(f"cannot bind the quorum port: {failure.getErrorMessage()}"),
+        )
+        opened.addErrback(self._means.broken)
+
+    def _lead(self) -> None:
+        if not self._over:
+            self._means.quorum_port.lead(self)
 
     def stop(self) -> Deferred[None]:
+        self._over = True
         self._driver.stop()
+        self._reconfig.stop()
         self._means.quorum_port.hold()
         if self._host is not None:
             self._host.close()
@@ -143,6 +159,7 @@ class LeadingRole:
         """See broadcast.Outlet."""
         assert self._primary is not None
         self._primary.on_committed(zxid)
+        self._reconfig.on_committed(zxid)
 
     def write(self, connection: int, data: bytes) -> None:
         """See broadcast.Outlet."""
@@ -169,6 +186,7 @@ class LeadingRole:
 
     def _serve(self) -> None:
         means, keeper = self._means, self._keeper
+        self._reconfig.on_serving()
         means.show_config()
         keeper.database.last_zxid = self._core.history.last_zxid
         host = self._host = DataHost(means.config, means.clock, means.random, keeper, means.server.stats)
@@ -180,8 +198,19 @@ class LeadingRole:
             exhausted=self._exhausted,
             answers_all=True,
         )
+        host.prep.reconfigurer = self._reconfig.make_reconfigurer()
         self._remote = self._core.requests = RemoteRequests(host.service, self._primary, self._core.broadcast.sync)
         host.start(self)
+
+    def _resign(self, reason: str) -> None:
+        self._driver.do(self._core.resign(reason))
+
+    def _recount(self) -> None:
+        """The rule of quorums has changed: what waited for the old one may be committed by now."""
+        if self._host is not None:
+            self._host.enter()
+            self._core.broadcast.recount()
+            self._host.flush()
 
     def _exhausted(self) -> None:
         # Not now: whoever asked is in the middle of something.
@@ -209,6 +238,8 @@ class LeadingRole:
                 written = means.journal.write_epoch(name, epoch)
                 written.addCallbacks(lambda _: self._epoch_persisted(name, epoch), means.disk_failed)
                 written.addErrback(means.broken)
+            case EpochAgreed(epoch):
+                self._reconfig.on_epoch(epoch)
             case Serving(epoch):
                 means.election.adopt_epoch(epoch)
                 self._serve()

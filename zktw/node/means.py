@@ -16,6 +16,7 @@ from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random, wall_ms
 from zktw.node.driver import Driver
 from zktw.node.keeper import Keeper
+from zktw.node.reconfiguring import Reconfiguring
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import Ensemble
@@ -26,6 +27,8 @@ from zktw.storage.logtail import LogTail
 from zktw.terms.errors import StorageError
 from zktw.terms.vote import Notification
 from zktw.tree.database import Database
+from zktw.tree.node import data_of
+from zktw.tree.paths import CONFIG
 from zktw.wire.effects import EpochName
 from zktw.zab.office import History, SyncRules, Timing
 
@@ -55,7 +58,10 @@ class Means:
     server: ZooKeeperServer
     election: FastLeaderElection
     elections: Driver
+    reconfiguring: Reconfiguring
     end: Callable[[PeerEvent, str], None]
+    # Ends the present role too: the leader that a reconfiguration names, -1 for none.
+    appoint: Callable[[int, str], None]
     fail: Callable[[int, str], None]
 
     @property
@@ -76,9 +82,10 @@ class Means:
 
     def show_config(self) -> None:
         """Let the tree show our configuration, whatever a leader's tree or an old snapshot says (bugs 2819, 3829)."""
-        if not self.config.reconfig_enabled:
-            text = self.ensemble.text().encode("utf-8")
-            self.keeper.database.set_config(text, self.ensemble.version, wall_ms())
+        text, database = self.ensemble.text().encode("utf-8"), self.keeper.database
+        # A transaction may have brought it, and then its time is the same on all servers.
+        if not self.config.reconfig_enabled or data_of(database.tree.nodes[CONFIG]) != text:
+            database.set_config(text, self.ensemble.version, wall_ms())
 
     def truncate(self, zxid: int) -> Deferred[Database]:
         """Forget all behind zxid, on disk; fires with the database as it is then. StorageError: it isn't held."""

@@ -16,12 +16,14 @@ from zktw.net.listener import Listener
 from zktw.net.quorumcnxn import QuorumPort
 from zktw.node.chronicle import Chronicle, RoleChange
 from zktw.node.clock import Clock, Random
+from zktw.node.configfiles import ConfigFiles
 from zktw.node.driver import Driver
 from zktw.node.following import FollowingRole
 from zktw.node.keeper import Keeper
 from zktw.node.leading import LeadingRole
 from zktw.node.looking import LookingRole
 from zktw.node.means import Means, Role
+from zktw.node.reconfiguring import Reconfiguring, read_ensemble
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import QuorumServer
@@ -30,7 +32,7 @@ from zktw.storage.files import IWorker
 from zktw.storage.logtail import LogTail
 from zktw.terms.vote import Notification, PeerState
 from zktw.tree.database import Database
-from zktw.wire.effects import Effect, Elected, SendVote
+from zktw.wire.effects import ConfigSeen, Effect, Elected, SendVote
 from zktw.zab.office import History
 
 log = Logger()
@@ -55,6 +57,7 @@ class QuorumPeer:
         chronicle: Chronicle,
         server: ZooKeeperServer,
         fail: Callable[[int, str], None],
+        config_files: ConfigFiles | None = None,
     ) -> None:
         assert config.ensemble is not None
         self.state = PeerState.LOOKING
@@ -93,6 +96,15 @@ class QuorumPeer:
         )
         quorum_addresses = [(address.host, address.port) for address in me.quorum_addresses]
         self._quorum_listener = Listener(reactor, "quorum", self._bindings(quorum_addresses), self._quorum_port)
+        self.reconfiguring = Reconfiguring(
+            config,
+            self._manager,
+            self._election,
+            self._election_listener,
+            self._quorum_listener,
+            config_files,
+            self._use,
+        )
         self._reactor = reactor
         self._random = random
         self._reader = reader
@@ -118,7 +130,9 @@ class QuorumPeer:
             server=self._server,
             election=self._election,
             elections=self._elections,
+            reconfiguring=self.reconfiguring,
             end=self._end,
+            appoint=self._appoint,
             fail=self._fail,
         )
 
@@ -221,13 +235,31 @@ class QuorumPeer:
             case Elected():
                 self._chronicle.tell(effect)
                 self._change(elected_event(effect.state), "", effect)
+            case ConfigSeen(text):
+                self._chronicle.tell(effect)
+                seen = read_ensemble(text.encode("utf-8"))
+                if seen is not None:
+                    self.reconfiguring.adopt(seen)
             case _:
                 self._chronicle.tell(effect)
+
+    def _use(self, config: Config) -> None:
+        """Another configuration is in force."""
+        assert config.ensemble is not None
+        self._config = self._means.config = self._server.config = config
+        self._means.ensemble = config.ensemble
 
     # -- roles -------------------------------------------------------------------------------------------------------
 
     def _end(self, event: PeerEvent, reason: str) -> None:
         self._change(event, reason, None)
+
+    def _appoint(self, leader: int, reason: str) -> None:
+        """A reconfiguration names the leader, or (-1) leaves it to an election."""
+        elected = None
+        if leader in self._means.ensemble.voters:
+            elected = self._election.appoint(leader, self._history.current_epoch, self._history.last_zxid)
+        self._change(PeerEvent.RECONFIGURED, reason, elected)
 
     def _change(self, event: PeerEvent, reason: str, elected: Elected | None) -> None:
         if not self._running:
@@ -242,6 +274,8 @@ class QuorumPeer:
                 continue  # said by a role that is over
             self._changing = True
             state = next_state(self.state, event)
+            if elected is not None:
+                state = elected.state
             if state == PeerState.LOOKING:
                 self._fruitless = 0 if self._server.is_established else self._fruitless + 1
             role, self._role = self._role, None

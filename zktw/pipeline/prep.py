@@ -7,6 +7,7 @@ from zktw.pipeline.auth import Authentication
 from zktw.pipeline.figures import LENGTH_BYTES
 from zktw.pipeline.outlook import Outlook
 from zktw.pipeline.proposal import NullFieldError, Proposal, next_version, refuse
+from zktw.pipeline.reconfiguring import CONFIG_NODE_VERSION, Reconfigurer, read_wish
 from zktw.pipeline.request import Request
 from zktw.terms.codes import CreateMode, ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError, ZkError
@@ -24,7 +25,7 @@ from zktw.tree.node import (
     wrap32,
 )
 from zktw.tree.owner import TTL_MAX_MS, NodeKind
-from zktw.tree.paths import SPECIAL, is_valid, parent_of, sequence_suffix
+from zktw.tree.paths import CONFIG, SPECIAL, is_valid, parent_of, sequence_suffix
 from zktw.tree.quota import exceeded, may_stand
 from zktw.wire.client import (
     BODY,
@@ -90,6 +91,8 @@ class PrepRequestProcessor:
         self._enforce_quota = enforce_quota
         self._reconfig_enabled = reconfig_enabled
         self._has_peers = has_peers
+        # A leader's; a server alone has no ensemble to change.
+        self.reconfigurer: Reconfigurer | None = None
         # What the entries of scheme auth in the request at hand have become so far.
         self._expanded_bytes = 0
         # Where there are sessions that may own nothing: whether a session may.
@@ -290,11 +293,14 @@ class PrepRequestProcessor:
         return CheckTxn(path, next_version(version_of(record), asked.version))
 
     def _reconfig(self, request: Request, header: TxnHeader) -> Txn:
-        reader = self._reader(request)
-        for _ in range(3):
-            reader.string()
-        reader.i64()
-        raise ZkError(ErrorCode.UNIMPLEMENTED if self._reconfig_enabled else ErrorCode.RECONFIG_DISABLED)
+        wish = read_wish(self._reader(request))
+        if not self._reconfig_enabled:
+            raise ZkError(ErrorCode.RECONFIG_DISABLED)
+        if self.reconfigurer is None:
+            raise ZkError(ErrorCode.UNIMPLEMENTED)
+        ensemble = self.reconfigurer.work_out(wish, header.zxid)
+        self._check_acl(self._record(CONFIG), Perm.WRITE, request.identities)
+        return SetDataTxn(CONFIG, self.reconfigurer.begin(ensemble), CONFIG_NODE_VERSION)
 
     # -- multi -------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import struct
 from zktw.pipeline.request import Waiting
 from zktw.terms.codes import OpCode
 from zktw.tree.applied import Applied
-from zktw.tree.node import STAT_BYTES
+from zktw.tree.node import STAT_BYTES, data_of
 from zktw.wire.client import BODY, MULTI_END, MULTI_HEADER, encode_reply, read_multi
 from zktw.wire.jute import Reader
 
@@ -23,6 +23,10 @@ def reply_to(request: Waiting, applied: Applied, zxid: int) -> bytes:
     if op in _STAT_ONLY:
         assert applied.record is not None
         return encode_reply(request.cxid, zxid, 0, applied.record[-STAT_BYTES:])
+    if op == OpCode.RECONFIG:
+        assert applied.record is not None
+        data, stat = data_of(applied.record) or b"", applied.record[-STAT_BYTES:]
+        return encode_reply(request.cxid, zxid, 0, _INT.pack(len(data)) + data + stat)
     if op == OpCode.MULTI:
         return encode_reply(request.cxid, zxid, 0, _multi_body(request, applied))
     return encode_reply(request.cxid, zxid, 0, _created(op, applied))

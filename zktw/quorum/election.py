@@ -7,7 +7,7 @@ follower is ahead of it (zab/leader.py).
 
 from dataclasses import dataclass
 
-from zktw.quorum.ensemble import Ensemble
+from zktw.quorum.ensemble import Ensemble, LearnerType
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.vote import NO_SID, Notification, PeerState, Vote
 from zktw.wire.effects import ConfigSeen, Elected, ElectionEffect, RoundStarted, SendVote, VoteChanged
@@ -77,9 +77,21 @@ class FastLeaderElection:
         self._holders: dict[int, None] = {}
         # Whose connection ended and whose every address has refused a new one since: no process is there.
         self._gone: dict[int, None] = {}
+        # Whether we observe whoever leads; a server that is no member follows, though its vote does not count.
+        me = ensemble.members.get(my_sid)
+        self._observes = me is not None and me.role is LearnerType.OBSERVER
+        self.use(ensemble, observes=self._observes)
+
+    def use(self, ensemble: Ensemble, *, observes: bool) -> None:
+        """This configuration is in force."""
         self.ensemble = ensemble
+        self._observes = observes
         self._verifier: QuorumVerifier = ensemble.verifier()
         self._config_text = ensemble.text()
+
+    def appoint(self, leader: int, peer_epoch: int, zxid: int) -> Elected:
+        """A reconfiguration has named the leader: there is no election."""
+        return self._decided(Vote(peer_epoch, zxid, leader), self.round, ())
 
     @property
     def is_voter(self) -> bool:
@@ -224,15 +236,18 @@ class FastLeaderElection:
         return []
 
     def _decide(self, vote: Vote, round_: int, electors: list[int], *, joined: bool = False) -> list[ElectionEffect]:
+        return [self._decided(vote, round_, tuple(electors), joined=joined)]
+
+    def _decided(self, vote: Vote, round_: int, electors: tuple[int, ...], *, joined: bool = False) -> Elected:
         if vote.leader == self.my_sid:
             self.state = PeerState.LEADING
         else:
-            self.state = PeerState.FOLLOWING if self.is_voter else PeerState.OBSERVING
+            self.state = PeerState.OBSERVING if self._observes else PeerState.FOLLOWING
         self.vote = vote
         self.vote_round = round_
         self.deadline_ms = None
         self._finalize_ms = None
-        return [Elected(self.state, vote, round_, tuple(electors), joined)]
+        return Elected(self.state, vote, round_, electors, joined)
 
     def _enter_round(self, round_: int) -> None:
         self.round = round_
@@ -288,15 +303,9 @@ class FastLeaderElection:
         if seen.version <= self.ensemble.version:
             return []
         same = seen.same_members(self.ensemble)
-        self._use_ensemble(seen)
-        if same:
-            return []
-        return [ConfigSeen(notification.config_text), *self.look(self._given, now_ms)]
-
-    def _use_ensemble(self, ensemble: Ensemble) -> None:
-        self.ensemble = ensemble
-        self._verifier = ensemble.verifier()
-        self._config_text = ensemble.text()
+        me = seen.members.get(self.my_sid)
+        self.use(seen, observes=self._observes if me is None else me.role is LearnerType.OBSERVER)
+        return [] if same else [ConfigSeen(notification.config_text), *self.look(self._given, now_ms)]
 
 
 def _ballot(notification: Notification) -> Ballot:

@@ -195,6 +195,10 @@ class Broadcast:
         self._verifier = verifier
         self.pending = None
 
+    def recount(self) -> None:
+        """Commit what is agreed on by the rule that holds now."""
+        self._advance()
+
     # -- what goes out -----------------------------------------------------------------------------------------------
 
     def flush(self) -> None:

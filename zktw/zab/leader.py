@@ -28,6 +28,7 @@ from zktw.zab.broadcast import Broadcast, Outlet
 from zktw.zab.committedlog import CommittedLog
 from zktw.zab.desertion import Desertion
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
+from zktw.zab.membership import Membership
 from zktw.zab.office import History, SyncRules, Timing
 from zktw.zab.requests import Requests
 from zktw.zab.synchroniser import Synchroniser
@@ -84,11 +85,8 @@ class Leader:
         # What serves the learners' clients, while this leader serves.
         self.requests: Requests | None = None
         self._synchroniser = Synchroniser(committed, self.broadcast, rules or SyncRules())
-        self._verifier = verifier
+        self.membership = Membership(verifier, members, config_version, config_text.encode("utf-8"))
         self._timing = timing
-        self._config_text = config_text.encode("utf-8")
-        self._config_version = config_version
-        self._members = members
         self._desertion = Desertion(my_sid, history, electors, round_, epoch_wait_ms)
         self._epoch_max = max(history.accepted_epoch, history.epoch_heard)
         self._epoch_durable = False
@@ -171,9 +169,9 @@ class Leader:
     def on_vote(self, notification: Notification, now_ms: float) -> list[ZabEffect]:
         """A voter's word on the election port. While no epoch is agreed, it may tell that it will not come."""
         waits = self.phase in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH)
-        if not waits or notification.sid not in self._verifier.voters:
+        if not waits or notification.sid not in self.membership.verifier.voters:
             return []
-        reason = self._desertion.on_vote(notification, self._verifier, now_ms - self._began_ms)
+        reason = self._desertion.on_vote(notification, self.membership.verifier, now_ms - self._began_ms)
         return self._end(reason) if reason else []
 
     def on_deadline(self, now_ms: float) -> list[ZabEffect]:
@@ -264,9 +262,9 @@ class Leader:
         return []
 
     def _on_info(self, handler: LearnerHandler, packet: QuorumPacket, now_ms: float) -> list[ZabEffect]:
-        handler.on_info(packet, -1 - self._nameless, self._config_version)
+        handler.on_info(packet, -1 - self._nameless, self.membership.version)
         if epoch_of(packet.zxid) >= min(EPOCH_MAX, max(self._epoch_max, self.epoch) + EPOCHS_AHEAD_MAX):
-            # Its disk is damaged or its word a lie: it must not keep us from leading, nor use up the epochs that are left.
+            # Its disk is damaged or its word a lie: it must not keep us from leading, nor use up all epochs.
             raise ProtocolError(f"says that it has accepted epoch {epoch_of(packet.zxid)}")
         if handler.sid == self.my_sid:
             raise ProtocolError(f"says that it is server {handler.sid}, which is this one")
@@ -280,7 +278,7 @@ class Leader:
             return effects + self._maybe_agree(now_ms)
         if self.phase == LeaderPhase.ENDED:
             return effects
-        if epoch_of(packet.zxid) > self.epoch and handler.sid in self._members:
+        if epoch_of(packet.zxid) > self.epoch and handler.sid in self.membership.members:
             self.history.epoch_heard = max(self.history.epoch_heard, epoch_of(packet.zxid))
             # It has promised not to follow us, and could not join before the next election, whenever that comes.
             return effects + self._end(
@@ -293,7 +291,7 @@ class Leader:
     def _maybe_agree(self, now_ms: float) -> list[ZabEffect]:
         """Fix the new epoch once a quorum has said which ones it has accepted."""
         said = [h.sid for h in self._in_phase(LearnerPhase.DISCOVERING) if not h.observer]
-        if not self._verifier.contains_quorum([self.my_sid, *said]):
+        if not self.membership.verifier.contains_quorum([self.my_sid, *said]):
             return []
         if self._epoch_max >= EPOCH_MAX:
             return self._end(f"epoch {self._epoch_max} is the last one there is")
@@ -336,7 +334,7 @@ class Leader:
 
     def _maybe_establish(self, now_ms: float) -> list[ZabEffect]:
         """Write the epoch as our current one, once a quorum has acknowledged it."""
-        if not self._verifier.contains_quorum(list(self._epoch_acks)):
+        if not self.membership.verifier.contains_quorum(list(self._epoch_acks)):
             return []
         self._enter(LeaderPhase.ESTABLISHING, now_ms)
         return [PersistEpoch("currentEpoch", self.epoch)]
@@ -352,13 +350,13 @@ class Leader:
     def _newleader(self, handler: LearnerHandler, effects: list[ZabEffect]) -> list[ZabEffect]:
         if handler.phase != LearnerPhase.SYNCING:
             return effects  # more is to be read
-        newleader = QuorumPacket(PacketType.NEWLEADER, make_zxid(self.epoch, 0), self._config_text)
+        newleader = QuorumPacket(PacketType.NEWLEADER, make_zxid(self.epoch, 0), self.membership.text)
         return [*effects, Send(handler.connection, newleader)]
 
     def _maybe_serve(self, now_ms: float) -> list[ZabEffect]:
         """Serve once a quorum holds our history under the new epoch."""
         synced = self._in_phase(LearnerPhase.SYNCED)
-        if not self._verifier.contains_quorum([self.my_sid, *(h.sid for h in synced if not h.observer)]):
+        if not self.membership.has_quorum([self.my_sid, *(h.sid for h in synced if not h.observer)]):
             return []
         self._enter(LeaderPhase.BROADCAST, now_ms)
         self._ping_ms = self.deadline_ms = now_ms + self._timing.tick_ms / 2
@@ -377,14 +375,12 @@ class Leader:
         if self.phase != LeaderPhase.BROADCAST:
             return []
         left = [h.sid for h in self._in_phase(LearnerPhase.SERVING) if not h.observer]
-        if self._verifier.contains_quorum([self.my_sid, *left]):
+        if self.membership.has_quorum([self.my_sid, *left]):
             return []
         return self._end(f"only {[self.my_sid, *left]} are left, which is no quorum")
 
     def _patience_ms(self, handler: LearnerHandler) -> float:
-        if handler.phase == LearnerPhase.SERVING:
-            return self._timing.sync_ms
-        return self._timing.init_ms + self._timing.sync_ms
+        return self._timing.sync_ms + (0 if handler.phase == LearnerPhase.SERVING else self._timing.init_ms)
 
     def _close(self, handler: LearnerHandler, reason: str) -> list[ZabEffect]:
         self._forget(handler.connection)
