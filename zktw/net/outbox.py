@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from zktw.net.eager import eager_write
+
 # What is written in one turn of the reactor, and joined into one write. A transport asks for a pause at half of it.
 TURN_BYTES = 128 * 1024
 
@@ -18,7 +20,7 @@ class Outbox:
     def __init__(self, transport: Any, soon: Callable[[Callable[[], None]], None]) -> None:
         # Bytes of write() that the transport has not taken yet; those of streams are not made yet, and not counted.
         self.backlog = 0
-        self._transport = transport
+        self._write = eager_write(transport)
         self._soon = soon
         self._queue: deque[bytes | Iterator[bytes]] = deque()
         self._paused = False
@@ -31,7 +33,7 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Write this behind all that was given before."""
         if self._is_open:
-            self._transport.write(data)
+            self._write(data)
         elif not self._closed:
             self._queue.append(data)
             self.backlog += len(data)
@@ -88,7 +90,7 @@ class Outbox:
                 return
             data = self._next(left)
             left -= len(data)
-            self._transport.write(data)
+            self._write(data)
         self._is_open = not (self._queue or self._paused or self._closed)
 
     def _next(self, enough: int) -> bytes:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zktw.net.dialler import tune
+from zktw.net.eager import eager_write
 from zktw.net.outbox import Outbox
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.limits import EARLY_LEARNERS_MAX
@@ -48,15 +49,16 @@ class LearnerCnxn(Protocol):
         self._made = made
 
     def connectionMade(self) -> None:
+        self._write = eager_write(self.transport)
         self._made(self)
 
     def send(self, packet: QuorumPacket) -> None:
         """Say this to the leader."""
-        self.transport.write(encode_packet(packet))
+        self._write(encode_packet(packet))
 
     def write(self, data: bytes) -> None:
         """Say these packets to the leader; they are encoded already."""
-        self.transport.write(data)
+        self._write(data)
 
     def read_tree(self, parser: ImageParser) -> None:
         """What follows the packet that is just being told is a tree: it is for this parser."""

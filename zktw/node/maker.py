@@ -13,6 +13,7 @@ from zktw import __version__
 from zktw.config import Config, describe, load_config
 from zktw.node.clock import Clock, new_random, use_monotonic_time
 from zktw.node.collector import Collector
+from zktw.node.leanpoll import lean
 from zktw.node.systemd import Systemd
 from zktw.storage.files import IWorker, RealFiles
 from zktw.storage.worker import ThreadWorker
@@ -81,6 +82,7 @@ def makeService(options: Options) -> IService:
     from zktw.node.build import build
 
     use_monotonic_time(reactor)
+    lean(reactor)
     config: Config = options["parsed"]
     for warning in config.warnings:
         log.warn("{warning}", warning=warning)

@@ -11,7 +11,7 @@ from zktw.storage.datadir import DataDir
 from zktw.storage.files import IWorker
 from zktw.storage.logformat import BATCH_BYTES_MAX, ENTRY_AROUND_BYTES
 from zktw.storage.txnlog import TxnLog
-from zktw.terms.errors import StorageError
+from zktw.terms.errors import NotHeldError, StorageError
 from zktw.wire.effects import EpochName
 
 Entries = list[tuple[int, bytes]]
@@ -178,7 +178,7 @@ class Journal:
         return told
 
     def _done(self, result: Any, told: Deferred[None]) -> None:
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and not result.check(NotHeldError):
             self._fail()
         told.callback(result)
         self._ended()

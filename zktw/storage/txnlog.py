@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from zktw.storage.datadir import DataDir, zxid_of_name
 from zktw.storage.files import IFile
 from zktw.storage.logformat import ENTRY_BYTES_MAX, HEADER, HEADER_BYTES, LogReader, encode_entries
-from zktw.terms.errors import StorageError
+from zktw.terms.errors import NotHeldError, StorageError
 from zktw.terms.zxid import counter_of, epoch_of, format_zxid
 
 PREALLOCATE_BYTES = 64 << 20
@@ -149,7 +149,7 @@ class TxnLog:
         names = [name for name in datadir.snapshot_names() if floor <= zxid_of_name(name) <= zxid]
         if not any(map(datadir.is_whole, names)):
             above = f", and above {format_zxid(floor)}, where a tree was taken over" if floor else ""
-            raise StorageError(f"{datadir.snapshots}: no snapshot at or below {format_zxid(zxid)} to go back to{above}")
+            raise NotHeldError(f"{datadir.snapshots}: no snapshot at or below {format_zxid(zxid)} to go back to{above}")
         datadir.remove_later_snapshots(zxid)
         self._cut(zxid, place)
 
@@ -194,7 +194,7 @@ class TxnLog:
         # The start of an epoch is no transaction; who has one of that epoch has lived through it.
         if not counter_of(zxid) and epoch_of(place.next_zxid) == epoch_of(zxid) and place.next_zxid > zxid:
             return
-        raise StorageError(f"{self._datadir.logs}: no transaction {format_zxid(zxid)} to cut behind")
+        raise NotHeldError(f"{self._datadir.logs}: no transaction {format_zxid(zxid)} to cut behind")
 
     def _read(self, name: str) -> LogReader:
         return self._datadir.log_reader(name, self._entry_bytes_max)

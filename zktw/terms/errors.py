@@ -19,6 +19,10 @@ class StorageError(ZktwError):
     """A file is damaged, missing or cannot be written. The text names the file, the reason and what to do."""
 
 
+class NotHeldError(StorageError):
+    """The history on disk has no such place. Nothing was changed, and what is there is good."""
+
+
 class ZkError(ZktwError):
     """A request that is answered by an error code."""
 
