@@ -529,7 +529,7 @@ def campaign(
     keep: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
-    """Replace all by the other kind, and back. keep: where the files are copied to if a promise is broken."""
+    """Replace all by the other kind, and back. keep: where the files are copied to in the end."""
     with Ensemble([start] * servers, extra=CONFIG, tick_ms=TICK_MS) as ensemble:
         ensemble.start()
         ensemble.wait_serving()
@@ -543,10 +543,9 @@ def campaign(
             replacing.check()
             replacing.audit()
             replacing.leave()
-        except BaseException:
+        finally:
             if keep is not None:
                 shutil.copytree(ensemble.directory, keep, dirs_exist_ok=True)
-            raise
         outcome = replacing.outcome
         outcome.writes = sum(client.ledger.acknowledged for client in replacing.everybody)
         outcome.reads = sum(client.reads for client in replacing.clients)
@@ -563,7 +562,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     parser.add_argument("--one-way", action="store_true", help="do not replace back")
-    parser.add_argument("--keep", type=Path, help="where the files go if a promise is broken")
+    parser.add_argument("--keep", type=Path, help="where the files are copied to in the end")
     given = parser.parse_args()
     print(f"seed {given.seed}")
     outcome = campaign(

@@ -8,7 +8,7 @@ from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker, password_of
-from zktw.pipeline.standalone import Standalone
+from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
@@ -73,7 +73,7 @@ class DataServer:
             large_bytes=large_bytes,
         )
         self.prep = PrepRequestProcessor(self.database, self.auth, LENGTH_MAX, **prep_options)
-        self.standalone = Standalone(self.service, self.prep, lambda _, payload: self.log.append(payload))
+        self.standalone = Primary(self.service, self.prep, lambda _, payload: self.log.append(payload))
         self._number = 0
 
     def connect(self, session_id: int = 0, timeout_ms: int = 4000) -> Client:
@@ -93,7 +93,7 @@ class DataServer:
 
     def persist(self, upto: int = 2**62) -> None:
         """The disk has written all that was given to it, or what is up to a zxid."""
-        self.standalone.on_persisted(upto)
+        self.standalone.on_committed(upto)
 
     def take(self, client: Client) -> list[tuple[int, int, bytes]]:
         """What a client was told since: (xid, err, body). As a shell, forget it then."""

@@ -8,6 +8,7 @@ from zktw.terms.codes import PacketType
 from zktw.terms.zxid import make_zxid
 from zktw.wire.effects import CloseLearner, QuorumLost, Send, ZabEffect
 from zktw.wire.peers import PROTOCOL_VERSION, LearnerInfo, QuorumPacket, encode_current_epoch, encode_learner_info
+from zktw.zab.committedlog import CommittedLog
 from zktw.zab.leader import Leader, LeaderPhase
 from zktw.zab.learnerhandler import LearnerPhase
 from zktw.zab.office import History, Timing
@@ -27,11 +28,14 @@ def new_leader(
     config_version: int = 0,
 ) -> Leader:
     """A leader with the greatest sid of so many voters, and the first observer above it as a member."""
+    history = history or History()
     return Leader(
         voters,
         ensemble(voters).verifier(),
-        history or History(),
+        history,
         TIMING,
+        CommittedLog(history.last_zxid),
+        Unheard(),
         config_text=CONFIG_TEXT,
         config_version=config_version,
         members=tuple(range(1, voters + 2)),
@@ -39,6 +43,19 @@ def new_leader(
         round_=round_,
         epoch_wait_ms=epoch_wait_ms,
     )
+
+
+class Unheard:
+    """A leader's log, tree and connections, of which nobody takes notice."""
+
+    def persist(self, zxid: int, payload: bytes) -> None:
+        """See broadcast.Outlet."""
+
+    def commit(self, zxid: int) -> None:
+        """See broadcast.Outlet."""
+
+    def write(self, connection: int, data: bytes) -> None:
+        """See broadcast.Outlet."""
 
 
 def info(

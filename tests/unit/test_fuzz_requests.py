@@ -18,7 +18,7 @@ from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker, password_of
-from zktw.pipeline.standalone import Standalone
+from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.terms.errors import WireError
 from zktw.tree.database import Database
@@ -256,7 +256,7 @@ class Machine:
             timeout_max_ms=20_000,
         )
         prep = PrepRequestProcessor(self.database, auth, LENGTH_MAX, enforce_quota=True)
-        self.standalone = Standalone(self.service, prep, self.persist)
+        self.standalone = Primary(self.service, prep, self.persist)
         self.service.wall_ms = 1_700_000_000_000
         self.journal: deque[int] = deque()
         self.payloads: list[bytes] = []
@@ -298,7 +298,7 @@ class Machine:
                 else:
                     zxid = 0
                 if zxid:
-                    self.standalone.on_persisted(zxid)
+                    self.standalone.on_committed(zxid)
             case ("write", end):
                 self.write(end)
             case ("connect", number, of):

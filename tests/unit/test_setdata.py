@@ -10,7 +10,7 @@ from zktw.pipeline.prep import PrepRequestProcessor
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker
-from zktw.pipeline.standalone import Standalone
+from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
@@ -42,7 +42,7 @@ class Server:
             self.database, tracker, auth, NoFigures(), length_max=LENGTH_MAX, timeout_min_ms=1, timeout_max_ms=60_000
         )
         prep = PrepRequestProcessor(self.database, auth, LENGTH_MAX)
-        self.standalone = Standalone(self.service, prep, lambda _zxid, payload: self.log.append(payload))
+        self.standalone = Primary(self.service, prep, lambda _zxid, payload: self.log.append(payload))
         if not short:
             self.service.submit_set_data = None
         self.client = Client(1, "127.0.0.1", None)
@@ -59,7 +59,7 @@ class Server:
         self.service.on_frame(self.client, struct.pack(">ii", self.xid, op) + body)
 
     def persist(self) -> None:
-        self.standalone.on_persisted(1 << 40)
+        self.standalone.on_committed(1 << 40)
 
 
 def text(value: str) -> bytes:

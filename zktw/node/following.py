@@ -2,6 +2,7 @@
 
 from collections import deque
 from functools import partial
+from math import inf
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -20,7 +21,7 @@ from zktw.pipeline.copied import read_copied
 from zktw.pipeline.following import Following
 from zktw.quorum.peerstate import PeerEvent
 from zktw.terms.codes import PacketType
-from zktw.terms.errors import ProtocolError, StorageError, WireError
+from zktw.terms.errors import NotHeldError, ProtocolError, StorageError, WireError
 from zktw.terms.vote import Notification
 from zktw.terms.zxid import make_zxid
 from zktw.tree.database import Database
@@ -163,6 +164,8 @@ class FollowingRole:
         assert self._host is not None
         assert self._following is not None
         self._host.enter()
+        if self._over:
+            return  # a stopped process that goes on finds that its time was over long ago
         if kind == PacketType.INFORM and self._observer:
             follower.on_inform(packet.zxid, packet.data)
         elif kind == PacketType.PING:
@@ -183,6 +186,8 @@ class FollowingRole:
         """That was all for now."""
         if self._host is not None and not self._over:
             self._host.enter()
+            if self._over:
+                return
             self._core.heard(self._means.clock.now_ms())
             self._host.flush()
 
@@ -244,6 +249,7 @@ class FollowingRole:
         self._following = Following(host.service, self._out.append, means.data_bytes_max)
         # What was proposed meanwhile is told to it as the first that comes.
         self._follower = Follower(epoch, keeper.committed, means.history.last_zxid, self)
+        host.renew, host.lease_ms = self._renew, 0
         host.start(self)
         if means.config.replication.observer_master_port and not self._observer:
             self._observer_master = ObserverMasterPort(means, epoch, self._following)
@@ -257,6 +263,11 @@ class FollowingRole:
         host.flush()
         if self._observer_master is not None:
             self._observer_master.start()
+
+    def _renew(self, now_ms: float) -> float:
+        """See DataHost.renew."""
+        self._driver.do(self._core.on_deadline(now_ms))
+        return inf if self._core.deadline_ms is None else self._core.deadline_ms
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -315,7 +326,7 @@ class FollowingRole:
         self._then(work, partial(self._truncated, zxid))
 
     def _not_truncated(self, failure: Failure) -> None:
-        failure.trap(StorageError)
+        failure.trap(NotHeldError)
         self._driver.do(self._core.on_truncate_refused(failure.getErrorMessage()))
 
     def _truncated(self, zxid: int) -> None:
