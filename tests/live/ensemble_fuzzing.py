@@ -13,6 +13,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -528,6 +529,8 @@ def main() -> None:
     parser.add_argument("--match", default="", help="for --probe: entries of the catalogue that this expression is in")
     parser.add_argument("--seconds", type=float, default=300)
     options = parser.parse_args()
+    # So that whoever ends this ends its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {options.seed}", flush=True)
     if options.probe:
         wanted = {int(op) for op in options.ops.split(",") if op}

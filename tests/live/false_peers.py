@@ -10,7 +10,9 @@ import argparse
 import contextlib
 import hashlib
 import random
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -778,6 +780,8 @@ def main() -> None:
     parser.add_argument("--absurd", type=int, default=0, help="transactions that make no sense")
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     options = parser.parse_args()
+    # So that whoever ends this ends its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {options.seed}", flush=True)
     report = Report()
     began = time.monotonic()

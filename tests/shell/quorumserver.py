@@ -69,7 +69,7 @@ class Wire(StringTransport):
 
     def heard(self) -> list[QuorumPacket]:
         """What the server has said since this was asked last; no tree may be among it."""
-        data: bytes = self.value()
+        data: bytes = self.value()  # type: ignore[no-untyped-call]
         self.clear()  # type: ignore[no-untyped-call]
         return list(self._parser.feed(data))
 
