@@ -71,5 +71,5 @@ def test_the_longest_pause_of_a_window(began: float, ended: float, pause: float)
 def test_replaced_one_by_one_and_back(kind: str, order: str) -> None:
     outcome = campaign(kind, "zktw", order=order, seed=SEED, clients=4)
     assert len(outcome.steps) == 6
-    assert outcome.writes > 1000
-    assert outcome.reads > 500
+    assert outcome.writes > 200
+    assert outcome.reads > 100
