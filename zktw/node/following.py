@@ -178,7 +178,7 @@ class FollowingRole:
         elif kind == PacketType.REVALIDATE:
             self._following.on_revalidated(packet.data)
         elif kind in (PacketType.COMMITANDACTIVATE, PacketType.INFORMANDACTIVATE):
-            self._reconfig.on_activation(follower, packet, observer=self._observer)
+            self._reconfig.on_activation(follower, packet, self._observer_master, observer=self._observer)
         else:
             raise ProtocolError(f"{kind.name} while serving")
 
@@ -251,7 +251,7 @@ class FollowingRole:
         self._follower = Follower(epoch, keeper.committed, means.history.last_zxid, self)
         host.renew, host.lease_ms = self._renew, 0
         host.start(self)
-        if means.config.replication.observer_master_port and not self._observer:
+        if means.config.replication.observer_master_port and not self._observer and means.is_member:
             self._observer_master = ObserverMasterPort(means, epoch, self._following)
         means.server.follow(epoch, self._leader, host, self._master, self._observer_master)
         try:

@@ -209,7 +209,6 @@ class LeadingRole:
         """The rule of quorums has changed: what waited for the old one may be committed by now."""
         if self._host is not None:
             self._host.enter()
-            self._core.broadcast.recount()
             self._host.flush()
 
     def _exhausted(self) -> None:

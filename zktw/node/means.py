@@ -65,6 +65,11 @@ class Means:
     fail: Callable[[int, str], None]
 
     @property
+    def is_member(self) -> bool:
+        """Whether we are one: a reconfiguration may have removed us, or be yet to add us."""
+        return self.config.my_sid in self.ensemble.members
+
+    @property
     def timing(self) -> Timing:
         """The patience that the configuration asks for."""
         return Timing(self.config.tick_ms, self.config.init_limit, self.config.sync_limit)

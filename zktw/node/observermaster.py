@@ -76,6 +76,15 @@ class ObserverMasterPort:
         """These have happened here."""
         self._core.informs.tell(entries)
 
+    def on_activation(self, zxid: int, designated: int) -> None:
+        """The transaction of this zxid, which is about to happen, is a reconfiguration that names its leader."""
+        self._core.informs.activation = (zxid, designated)
+
+    def on_reconfigured(self) -> None:
+        """It has happened."""
+        ensemble = self._means.ensemble
+        self._core.use(ensemble.text(), ensemble.version)
+
     # -- the connections' events -------------------------------------------------------------------------------------
 
     def on_learner(self, cnxn: LearnerHandlerCnxn) -> None:

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 
 from zktw.node.means import Means
+from zktw.node.observermaster import ObserverMasterPort
 from zktw.node.reconfiguring import read_ensemble
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import ProtocolError
@@ -35,17 +36,24 @@ class ReconfigFollowing:
         if ensemble is not None and ensemble.version >= self._members.committed.version:
             self._settle(self._members.adopt(ensemble).role, self._leader)
 
-    def on_activation(self, follower: Follower, packet: QuorumPacket, *, observer: bool) -> None:
+    def on_activation(
+        self, follower: Follower, packet: QuorumPacket, observers: ObserverMasterPort | None, *, observer: bool
+    ) -> None:
         """A reconfiguration is committed; observers hear of it as a whole. ProtocolError: it is no such packet."""
         data = packet.data or b""
         if len(data) < _SID.size or observer != (packet.type == PacketType.INFORMANDACTIVATE):
             raise ProtocolError(f"{packet.type.name} of {len(data)} bytes while serving")
+        designated = _SID.unpack_from(data)[0]
+        if observers is not None:
+            observers.on_activation(packet.zxid, designated)
         if observer:
             follower.on_inform(packet.zxid, data[_SID.size :])
         else:
             follower.on_commit(packet.zxid)
         follower.flush()
-        self.activate(_SID.unpack_from(data)[0])
+        self.activate(designated)
+        if observers is not None:
+            observers.on_reconfigured()
 
     def activate(self, designated: int) -> None:
         """What has been proposed last is in force."""

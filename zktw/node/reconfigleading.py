@@ -1,6 +1,5 @@
 """ReconfigLeading: a leader's part in a reconfiguration: proposed, agreed on by old and new, in force, handed over."""
 
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,14 +12,12 @@ from zktw.quorum.reconfig import Rules, designated_leader
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.codes import PacketType
 from zktw.terms.zxid import make_zxid
-from zktw.wire.peers import QuorumPacket, encode_packet
+from zktw.wire.peers import QuorumPacket, encode_designated, encode_packet
 from zktw.zab.leader import Leader
 from zktw.zab.learnerhandler import LearnerPhase
 from zktw.zab.membership import Membership
 
 log = Logger()
-
-_pack_sid = struct.Struct(">q").pack
 
 
 class ReconfigLeading:
@@ -95,7 +92,7 @@ class ReconfigLeading:
         ]
         acked = {sid: core.broadcast.acked_by(sid) for sid in (core.my_sid, *followers)}
         heir = designated_leader(old, new, core.my_sid, version, acked, followers)
-        told = _pack_sid(core.my_sid if heir == -1 else heir)
+        told = encode_designated(core.my_sid if heir == -1 else heir)
         payload = next((payload for entry, payload in self._means.keeper.committed if entry == version), b"")
         core.broadcast.activations[version] = (
             encode_packet(QuorumPacket(PacketType.COMMITANDACTIVATE, version, told)),

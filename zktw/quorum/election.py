@@ -58,6 +58,9 @@ class FastLeaderElection:
         self.state = PeerState.LOOKING
         self.round = 0
         self.deadline_ms: float | None = None
+        # Not before the first election is there anything to say. Its round may be any: Apache's servers count from -1
+        # after a reconfiguration that has named their leader.
+        self._begun = False
         # While LOOKING the vote that we propose; later the one that was elected and the round it was elected in.
         self.vote = NO_VOTE
         self.vote_round = 0
@@ -101,6 +104,7 @@ class FastLeaderElection:
     def look(self, initial: Vote, now_ms: float) -> list[ElectionEffect]:
         """Enter an election; initial is our vote for ourselves, which counts only if we are a voter."""
         self.state = PeerState.LOOKING
+        self._begun = True
         self._given = initial
         self._initial = initial if self.is_voter else NO_VOTE
         self._interval_ms = self._interval_min_ms
@@ -121,7 +125,7 @@ class FastLeaderElection:
         self._gone.pop(sid, None)
         self._heard.pop(sid, None)
         self._holders.pop(sid, None)
-        if self.round == 0 or sid not in self._verifier.voters:
+        if not self._begun or sid not in self._verifier.voters:
             return []
         return [self._word_for(sid)]
 
@@ -157,7 +161,7 @@ class FastLeaderElection:
         """Take one message: answer it, count it, and decide if that can be done."""
         sid = notification.sid
         self._gone.pop(sid, None)
-        if self.round == 0:
+        if not self._begun:
             return []
         if sid not in self._verifier.voters:
             return [self._word_for(sid, self.round)]

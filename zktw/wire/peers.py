@@ -20,6 +20,7 @@ _LEARNER_INFO_34 = struct.Struct(">qi")
 _EPOCH = struct.Struct(">i")
 
 _INT = struct.Struct(">i")
+_SID = struct.Struct(">q")
 _int_at = _INT.unpack_from
 # Type, zxid, length of the data.
 _HEAD = struct.Struct(">iqi")
@@ -269,6 +270,11 @@ def decode_learner_info(data: bytes | None) -> LearnerInfo:
         sid, version = _LEARNER_INFO_34.unpack_from(data)
         return LearnerInfo(sid, version, 0)
     return LearnerInfo(struct.unpack_from(">q", data)[0], 0, 0)
+
+
+def encode_designated(sid: int) -> bytes:
+    """The leader that a reconfiguration names: data of COMMITANDACTIVATE, and the beginning of INFORMANDACTIVATE's."""
+    return _SID.pack(sid)
 
 
 def encode_protocol_version(version: int) -> bytes:

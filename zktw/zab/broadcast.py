@@ -191,13 +191,10 @@ class Broadcast:
         return 0
 
     def activate(self, verifier: QuorumVerifier) -> None:
-        """A reconfiguration has been committed."""
+        """A reconfiguration has been committed. What waited for the old rule may be agreed on by the new one."""
         self._verifier = verifier
         self.pending = None
-
-    def recount(self) -> None:
-        """Commit what is agreed on by the rule that holds now."""
-        self._advance()
+        self._stirred = True
 
     # -- what goes out -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from zktw.terms.codes import PacketType
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.zxid import make_zxid
 from zktw.wire.effects import CloseLearner, Send, ZabEffect
-from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_proposal, encode_protocol_version
+from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_designated, encode_proposal, encode_protocol_version
 from zktw.zab.committedlog import CommittedLog, Entry
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.office import SyncRules, Timing
@@ -22,6 +22,8 @@ class Informs:
     """What is committed, for observers that have joined; write(connection, data) tells one of them."""
 
     def __init__(self, write: Callable[[int, bytes], None]) -> None:
+        # The zxid of a reconfiguration that is about to happen, and the leader that it names.
+        self.activation: tuple[int, int] | None = None
         self._observers: dict[int, int] = {}
         self._write = write
 
@@ -38,9 +40,15 @@ class Informs:
         """These have happened here."""
         if not self._observers:
             return
-        data = b"".join([encode_proposal(PacketType.INFORM, zxid, payload) for zxid, payload in entries])
+        data = b"".join([self._inform(zxid, payload) for zxid, payload in entries])
         for connection in self._observers:
             self._write(connection, data)
+
+    def _inform(self, zxid: int, payload: bytes) -> bytes:
+        if self.activation is None or self.activation[0] != zxid:
+            return encode_proposal(PacketType.INFORM, zxid, payload)
+        data = encode_designated(self.activation[1]) + payload
+        return encode_proposal(PacketType.INFORMANDACTIVATE, zxid, data)
 
 
 class ObserverMaster:
@@ -69,9 +77,13 @@ class ObserverMaster:
         self._committed = committed
         self._requests = requests
         self._synchroniser = Synchroniser(committed, self.informs, rules)
+        self.use(config_text, config_version)
+        self._nameless = 0
+
+    def use(self, config_text: str, config_version: int) -> None:
+        """Another configuration is in force."""
         self._config_text = config_text.encode("utf-8")
         self._config_version = config_version
-        self._nameless = 0
 
     @property
     def synced(self) -> int:
