@@ -22,8 +22,8 @@ DYING_S = 0.001
 LIMIT_S = 60.0
 SETTLED_S = 0.3
 TERM_S = 30.0
-# Longer than a write takes here but for what the machine does; a writer pauses 2 ms.
-GAP_S = 0.025
+# Longer than a write takes here, with the 2 ms that a writer pauses.
+GAP_S = 0.010
 ROLLING_PAUSE_S = 1.0
 
 
