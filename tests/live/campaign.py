@@ -961,8 +961,16 @@ class Campaign:
                 if first[0] != digest:
                     self.story.find(f"digest at {zxid}: {first[0]} at {first[1]}, {digest} at {node.sid}")
             mismatches = re.search(r"^zk_digest_mismatches_count\s+(\d+)", await ask(node, "mntr", 5), re.M)
-            if mismatches and int(mismatches.group(1)):
-                self.story.find(f"server {node.sid} ({node.kind}) counted {mismatches.group(1)} digests that differ")
+            if not mismatches or not int(mismatches.group(1)):
+                continue
+            text = f"server {node.sid} ({node.kind}) counted {mismatches.group(1)} digests that differ"
+            # 3.8.0 was seen to write transactions to its log twice when it changes leaders under load, among Apache's
+            # servers alone too, and to apply what a role that has ended left behind; each counts as a mismatch.
+            if node.kind == "apache38" and re.search(r"\(highestZxid\) > |Exception when following", node.log_text()):
+                self.story.counts["digest mismatches 3.8 made by itself"] += 1
+                self.story.say(f"not counted: {text}")
+            else:
+                self.story.find(text)
 
     # ------------------------------------------------------------------------------------------- what is told
 

@@ -17,6 +17,9 @@ from ensemble import HOST, Ensemble, Node, free_port
 HELLO_VERSIONS = (-65536, -65535)
 HELLO = struct.Struct(">qqi")
 PIECE = 1 << 16
+# A follower that is refused by a leader not ready yet dials again; behind us it would be accepted, closed, and would
+# vote anew. So we dial for it, for about as long.
+PATIENCE_S = 2.0
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Links:
         try:
             hello = await self._hello(a, b, reader) if is_election else b""
             await self._gates[a, b].opened.wait()
-            far_reader, far_writer = await asyncio.open_connection(HOST, there)
+            far_reader, far_writer = await self._dial(there, 0.0 if is_election else PATIENCE_S)
             self._writers[pair].add(far_writer)
             far_writer.write(hello)
             pumps = [
@@ -123,6 +126,18 @@ class Links:
             if far_writer is not None:
                 self._writers[pair].discard(far_writer)
                 far_writer.transport.abort()
+
+    @staticmethod
+    async def _dial(port: int, patience_s: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect; while it is refused again, for so long. Raises OSError."""
+        while True:
+            try:
+                return await asyncio.open_connection(HOST, port)
+            except ConnectionRefusedError:
+                if patience_s <= 0:
+                    raise
+            await asyncio.sleep(0.05)
+            patience_s -= 0.05
 
     async def _hello(self, a: int, b: int, reader: asyncio.StreamReader) -> bytes:
         """The first bytes on an election port, with our address for the call back."""
