@@ -964,8 +964,8 @@ class Campaign:
             if not mismatches or not int(mismatches.group(1)):
                 continue
             text = f"server {node.sid} ({node.kind}) counted {mismatches.group(1)} digests that differ"
-            # 3.8.0 was seen to write transactions to its log twice when it changes leaders under load, among Apache's
-            # servers alone too, and to apply what a role that has ended left behind; each counts as a mismatch.
+            # 3.8.0 was seen to write transactions to its log twice when it changes leaders under load, under one of
+            # Apache's too, and to apply what a role that has ended left behind; each counts as a mismatch.
             if node.kind == "apache38" and re.search(r"\(highestZxid\) > |Exception when following", node.log_text()):
                 self.story.counts["digest mismatches 3.8 made by itself"] += 1
                 self.story.say(f"not counted: {text}")
