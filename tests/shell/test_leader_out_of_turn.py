@@ -172,6 +172,40 @@ def test_a_lie_told_before_there_is_service_costs_nobody_else_his_place() -> Non
     assert not server.failures
 
 
+def test_what_synchronisation_had_may_be_acknowledged_one_by_one() -> None:
+    """Apache's 3.8.0 does so behind NEWLEADER's ACK, 3.8.1 to 3.9.2 behind UPTODATE's; it may be of an older epoch."""
+    led = Led()
+    led.goes_on()
+    led.goes_on()
+    held, *zxids = [NEW | 1, NEW | 2, NEW | 3]
+    for wire in led.learners:
+        wire.loseConnection()
+    led.server.settle()
+    led.server.vote(3)
+    again = make_zxid(EPOCH + 1, 0)
+    led.learners = [led.server.learner(), led.server.learner()]
+    for sid, wire in enumerate(led.learners, 1):
+        wire.say(info(sid, epoch=EPOCH))
+    led.server.settle()
+    for wire in led.learners:
+        wire.say(packet(PacketType.ACKEPOCH, held, struct.pack(">i", EPOCH)))
+    led.server.settle()
+    for wire in led.learners:
+        assert [one.zxid for one in wire.heard() if one.type == PacketType.PROPOSAL] == zxids
+    early, late = led.learners
+    early.say(packet(PacketType.ACK, again), *(packet(PacketType.ACK, zxid) for zxid in zxids))
+    led.server.settle()
+    late.say(packet(PacketType.ACK, again))
+    led.server.settle()
+    early.say(packet(PacketType.ACK, again))
+    late.say(packet(PacketType.ACK, again), *(packet(PacketType.ACK, zxid) for zxid in zxids))
+    led.server.settle()
+    for wire in led.learners:
+        assert not wire.closed
+        wire.heard()
+    led.goes_on()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_conversations_spoilt_at_random_harm_nobody_else(seed: int) -> None:
     random = Random(seed)
