@@ -245,13 +245,13 @@ def test_changed_lists_in_a_rolling_restart() -> None:
         ensemble.nodes.append(newcomer)
         # Server 1 goes, server 4 comes.
         gone = ensemble.nodes.pop(0)
-        for node in ensemble.nodes:
+        # First who comes: of the new list two must be found that follow one leader.
+        for node in (newcomer, *ensemble.nodes[:2]):
             if node.alive():
                 node.term()
             ensemble.write_files(node)
             ensemble.start(node)
-            if node is not newcomer:
-                ensemble.wait_serving(node)
+            ensemble.wait_serving(node)
         gone.kill()
         ensemble.wait_serving()
         with client_of(newcomer) as client:
