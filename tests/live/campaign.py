@@ -810,8 +810,8 @@ class Campaign:
         self.only = [word for word in only.split(",") if word]
         self.excused = 0
 
-    async def run(self, seconds: float, promote: Iterable[str] = ()) -> None:
-        """All of it; findings are in the story afterwards."""
+    async def run(self, seconds: float, promote: Iterable[str] = (), at_least: int = 0) -> None:
+        """All of it, at_least so many faults; findings are in the story afterwards."""
         await self.links.start()
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -825,7 +825,7 @@ class Campaign:
                 self.story.faults["promote"] += 1
                 if not await self.faults.promote(kind) and not self.story.led[kind]:
                     self.story.find(f"no {kind} has led")
-            await self._faults(time.monotonic() + seconds)
+            await self._faults(time.monotonic() + seconds, at_least)
             await self._end(tasks)
         finally:
             for task in tasks:
@@ -867,11 +867,11 @@ class Campaign:
             await asyncio.sleep(30)
             self.story.say(self.summary(short=True))
 
-    async def _faults(self, until: float) -> None:
+    async def _faults(self, until: float, at_least: int) -> None:
         faults = self.faults
         names = self.only or list(faults.kinds)
         weights = [faults.kinds[name][0] for name in names]
-        while time.monotonic() < until:
+        while time.monotonic() < until or sum(self.story.faults.values()) < at_least:
             name = faults.random.choices(names, weights)[0]
             self.story.doing = name
             self.story.faults[name] += 1
@@ -1039,7 +1039,7 @@ def campaign(
         # An end from outside must not leave servers behind.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         try:
-            await run.run(seconds, promote)
+            await run.run(seconds, promote, at_least)
         finally:
             run.keep_or_remove()
         return run
@@ -1084,6 +1084,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-least", type=int, default=0, help="go on until there were so many faults")
     parser.add_argument("--only", default="", help="only these faults, comma-separated")
     parser.add_argument("--matrix", action="store_true", help="every mixture, --seconds each")
     chosen = parser.parse_args()
@@ -1094,7 +1095,7 @@ def main() -> int:
         parser.error(lacking)
     if chosen.matrix:
         return 1 if matrix(seconds, chosen.seed) else 0
-    run = campaign(kinds, seconds, chosen.seed, only=chosen.only)
+    run = campaign(kinds, seconds, chosen.seed, only=chosen.only, at_least=chosen.at_least)
     print(run.summary())
     return 1 if run.story.findings else 0
 
