@@ -35,7 +35,7 @@ SECRET = "of the tests only"
 # The least that Patroni takes as time to live; the session's timeout is bounded by the ensemble's ticks.
 TTL_S, LOOP_S, RETRY_S = 20, 2, 4
 TICK_MS = 500
-START_S, FAILOVER_S, DEMOTION_S, RETURN_S = 90.0, 60.0, 60.0, 90.0
+START_S, FAILOVER_S, DEMOTION_S, RETURN_S = 180.0, 60.0, 60.0, 120.0
 WRITE_EVERY_S = 0.1
 WATCHED_S = 8.0
 
@@ -94,6 +94,8 @@ class Member:
                 "bin_dir": str(POSTGRES),
                 "pgpass": str(self.directory / "pgpass"),
                 "remove_data_directory_on_rewind_failure": True,
+                # On a busy host's disk a copy that is synced takes minutes.
+                "basebackup": ["no-sync", {"checkpoint": "fast"}],
                 "pg_hba": [f"host all all {HOST}/32 md5", f"host replication replicator {HOST}/32 md5"],
                 "authentication": {"superuser": who, "replication": who | {"username": "replicator"}},
                 "parameters": {"unix_socket_directories": str(self.directory), "fsync": "off"},
