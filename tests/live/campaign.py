@@ -1028,7 +1028,7 @@ class Campaign:
 
 
 def campaign(
-    kinds: Sequence[str], seconds: float, seed: int, *, promote: Iterable[str] = (), only: str = ""
+    kinds: Sequence[str], seconds: float, seed: int, *, promote: Iterable[str] = (), only: str = "", at_least: int = 0
 ) -> Campaign:
     """Run one and tell how it went."""
 
