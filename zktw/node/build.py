@@ -58,6 +58,8 @@ class Node(Service):
         random: Random,
         fail: Callable[[int, str], None],
         systemd: Systemd | None = None,
+        *,
+        quick_writes: bool = False,
     ) -> None:
         self.config = config
         self.clock = Clock(reactor)
@@ -76,7 +78,9 @@ class Node(Service):
             sync=data.force_sync,
             entry_bytes_max=entry_bytes_max(config),
         )
-        self.journal = Journal(self._datadir, self._worker, txn_log, self.clock.now_ms)
+        self.journal = Journal(
+            self._datadir, self._worker, txn_log, self.clock.now_ms, self.clock.soon if quick_writes else None
+        )
         self.keeper: Keeper | None = None
         self._committed = CommittedLog(count_max=config.replication.commit_log_count)
         self._rules = Rules()
@@ -283,9 +287,13 @@ def build(
     *,
     fail: Callable[[int, str], None],
     systemd: Systemd | None = None,
+    quick_writes: bool = False,
 ) -> Node:
-    """Assemble a server; nothing runs before startService. workers(name) makes a thread of that name."""
-    return Node(config, reactor, files, workers, random, fail, systemd)
+    """Assemble a server; nothing runs before startService. workers(name) makes a thread of that name.
+
+    quick_writes: the reactor may write to the log itself where that is fast; see Journal.
+    """
+    return Node(config, reactor, files, workers, random, fail, systemd, quick_writes=quick_writes)
 
 
 def entry_bytes_max(config: Config) -> int:

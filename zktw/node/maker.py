@@ -104,7 +104,7 @@ def makeService(options: Options) -> IService:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = Clock(reactor)
     systemd = Systemd(clock, os.environ, os.getpid())
-    node = build(config, reactor, RealFiles(), workers, new_random(), fail=fail, systemd=systemd)
+    node = build(config, reactor, RealFiles(), workers, new_random(), fail=fail, systemd=systemd, quick_writes=True)
     node.collector = Collector(clock, lambda: node.is_quiet)
     return node
 
