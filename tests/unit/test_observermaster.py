@@ -3,12 +3,12 @@
 import struct
 
 import pytest
-from dataserver import LENGTH_MAX, DataServer
+from dataserver import LENGTH_MAX, DataServer, buf, i32, text
 from leading import CONFIG_TEXT, TIMING, ack, ack_epoch, closed, info, packets
 
 from zktw.pipeline.following import Following
 from zktw.pipeline.relay import Relay
-from zktw.terms.codes import OpCode, PacketType
+from zktw.terms.codes import ErrorCode, OpCode, PacketType
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.terms.zxid import make_zxid
 from zktw.wire.effects import ReadLog, SendBytes, SendTree, ZabEffect
@@ -241,8 +241,8 @@ class Passage:
             lambda connection, data: self.to_observers.extend((connection, packet) for packet in parsed(data)),
         )
 
-    def request(self, connection: int, op: int, session: int = 7) -> QuorumPacket:
-        data = struct.pack(">qii", session, 1, op) + b"body"
+    def request(self, connection: int, op: int, body: bytes = b"", session: int = 7) -> QuorumPacket:
+        data = struct.pack(">qii", session, 1, op) + body
         packet = QuorumPacket(PacketType.REQUEST, -1, data, (("ip", "192.0.2.1"),))
         self.relay.on_request(connection, packet)
         return packet
@@ -250,12 +250,23 @@ class Passage:
 
 def test_requests_reach_the_leader_as_they_are() -> None:
     passage = Passage()
-    packet = passage.request(1, OpCode.SET_DATA)
+    packet = passage.request(1, OpCode.SET_DATA, text("/a") + buf(b"x") + i32(-1))
     assert [encode_packet(sent) for sent in passage.to_leader] == [encode_packet(packet)]
     with pytest.raises(WireError):
         passage.relay.on_request(1, QuorumPacket(PacketType.REQUEST, -1, bytes(15)))
     with pytest.raises(ProtocolError):
         passage.following.on_sync()
+
+
+def test_what_nobody_can_read_is_passed_on_as_something_that_is_refused() -> None:
+    passage = Passage()
+    passage.request(1, OpCode.CREATE, b"\x7f")
+    packet = passage.to_leader[0]
+    assert packet.data == struct.pack(">qii", 7, 1, OpCode.DELETE) + text("") + i32(-1)
+    assert packet.authinfo == (("ip", "192.0.2.1"),)
+    server = DataServer()
+    client = server.connect()
+    assert server.delete(client, "") == ErrorCode.BAD_ARGUMENTS
 
 
 def test_syncs_come_back_to_those_who_asked_in_their_order() -> None:

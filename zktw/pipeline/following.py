@@ -14,7 +14,7 @@ from zktw.pipeline.readable import refusal_of
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
 from zktw.pipeline.setdata import REPLY_BYTES, REPLY_FRAME_BYTES, SET_DATA, pack_reply
-from zktw.terms.codes import OpCode, PacketType
+from zktw.terms.codes import ErrorCode, OpCode, PacketType
 from zktw.terms.errors import ProtocolError, WireError
 from zktw.tree.node import STAT_BYTES
 from zktw.wire.jute import put_int, put_string
@@ -82,6 +82,10 @@ class Following:
 
     def _tell_validity(self, client: Client, data: bytes) -> None:
         self._service.handshakes.on_revalidated(client, _VALIDITY.unpack(data)[1])
+
+    def can_forward(self, op: int, frame: bytes) -> bool:
+        """Whether a write of an observer's client can be read; see pipeline/readable."""
+        return refusal_of(Request(None, 0, 0, op, frame, (), 0.0), self._length_max) == ErrorCode.OK
 
     def pass_on(self, packet: bytes, synced: Callable[[], None] | None) -> None:
         """A request of an observer's client; synced() where it is a sync that has come back."""

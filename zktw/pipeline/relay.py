@@ -13,6 +13,8 @@ from zktw.wire.peers import QuorumPacket, encode_bare, encode_packet
 _SESSION = struct.Struct(">qi")
 _ID_BYTES = 8
 _OP_AT = _ID_BYTES + 4
+# A delete of no path.
+_REFUSED = struct.pack(">iii", OpCode.DELETE, 0, -1)
 _unpack_int = struct.Struct(">i").unpack_from
 
 
@@ -31,10 +33,18 @@ class Relay:
         data = packet.data
         if data is None or len(data) < _ID_BYTES + BODY:
             raise WireError(f"a REQUEST of {0 if data is None else len(data)} bytes")
-        answer = None
-        if _unpack_int(data, _OP_AT)[0] == OpCode.SYNC:
+        op = _unpack_int(data, _OP_AT)[0]
+        if op == OpCode.SYNC:
             answer = partial(self._write, connection, encode_bare(PacketType.SYNC, 0))
-        self._following.pass_on(encode_packet(packet), answer)
+            self._following.pass_on(encode_packet(packet), answer)
+        elif self._following.can_forward(op, data[_ID_BYTES:]):
+            self._following.pass_on(encode_packet(packet), None)
+        else:
+            # It would stop an Apache leader for ever, and the observer waits for what becomes of it: an error.
+            refused = data[:_OP_AT] + _REFUSED
+            self._following.pass_on(
+                encode_packet(QuorumPacket(packet.type, packet.zxid, refused, packet.authinfo)), None
+            )
 
     def on_touched(self, connection: int, touched: bytes) -> None:
         """The leader hears of them with our next answer to its ping."""
