@@ -201,6 +201,29 @@ def test_what_was_sound_before_a_lie_is_kept_and_the_lie_is_not(lies: list[bytes
     assert held.zxid == (NEW + 2 if lies[0] == proposal(NEW + 2) else max(logged))
 
 
+@pytest.mark.parametrize("stage", ["in DIFF", "behind NEWLEADER"])
+def test_what_is_proposed_before_uptodate_is_due_then(stage: str) -> None:
+    """Others write while a follower joins: it logs and acknowledges that, in order, once it is up to date."""
+    server = experienced()
+    wire, _ = lead(server, stage)
+    before = server.on_disk()
+    wire.say(proposal(NEW + 1), proposal(NEW + 2))
+    if stage == "in DIFF":
+        wire.tell(PacketType.NEWLEADER, NEW, b"")
+    server.settle()
+    wire.say(commit(NEW + 1))
+    server.settle()
+    assert server.on_disk() == before
+    assert [(p.type, p.zxid) for p in wire.heard() if p.type == PacketType.ACK] == [(PacketType.ACK, NEW)]
+    wire.tell(PacketType.UPTODATE, -1)
+    server.settle()
+    assert [(p.type, p.zxid) for p in wire.heard()] == [(PacketType.ACK, NEW + counter) for counter in (0, 1, 2)]
+    wire.say(commit(NEW + 2))
+    server.settle()
+    assert not wire.closed
+    assert f"Zxid: {NEW + 2:#x}" in server.node.server.answer("srvr").decode()
+
+
 def test_a_tree_that_is_cut_off_changes_nothing() -> None:
     """Bugs 2872 and 3642: half a tree must not be taken for a whole one."""
     stream = packet(15, NEW) + fresh_snapshot_stream()
