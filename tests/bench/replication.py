@@ -9,7 +9,14 @@ greatest, where it says max). CPU is that of all three servers, user and system,
 line says otherwise. The load generator, and the sessions whose gaps are told, are the same for both kinds.
 
 Needs gcc, and about 11 minutes (--quick: 2). Exit status 1 if something failed on the way, a lost write among it; a
-bound that is missed is told in the table only. $ZKTW_CMD and $ZK39_LIB are as in the live tests.
+bound that is missed is told in the table only.
+
+$ZKTW_CMD and $ZK39_LIB are as in the live tests. How Python was built tells: with one that was built without
+--enable-optimizations (pyenv's default) a write needs a fifth to a quarter more CPU time than with Debian's. Debian's
+runs the servers, with Twisted from a virtual environment of the same version, by
+
+    PYTHONPATH=.:VENV/lib/python3.11/site-packages \\
+    ZKTW_CMD='/usr/bin/python3.11 VENV/bin/twistd -n --pidfile= zkq -c CFG' VENV/bin/python tests/bench/replication.py
 """
 
 import argparse
@@ -74,9 +81,10 @@ def main() -> None:
                 run(board, loader, scale, keys)
     finally:
         loader.close()
+        favour("self", None if options.nice is None else 0)
         print(f"\n{table(board)}\n")
         print(
-            f"Python {platform.python_version()}{' ($ZKTW_CMD set)' if 'ZKTW_CMD' in os.environ else ''}; "
+            f"{os.environ.get('ZKTW_CMD') or 'Python ' + platform.python_version()}; "
             f"{os.cpu_count()} cores; load average {before:.2f} before, {os.getloadavg()[0]:.2f} after; "
             f"{foreign(board)}; {time.monotonic() - began:.0f} s."
         )

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from bench_table import Board
@@ -17,6 +18,8 @@ from replication_session import Writer
 from service_tools import Loader
 
 BEFORE_S = 0.4
+# Servers that are ended again and again are never as warm as those of a long load.
+WARM_S = 6.0
 # A process that was sent SIGKILL may still run on another core for a moment.
 DYING_S = 0.001
 LIMIT_S = 60.0
@@ -34,7 +37,7 @@ def faults(board: Board, loader: Loader, scale: Scale, keys: list[str]) -> None:
     with Fleet(board, scale) as fleet:
         for kind in board.kinds:
             with board.attempt("start", kind):
-                warm(loader, fleet.whole(kind), scale)
+                warm(loader, fleet.whole(kind), replace(scale, warm_s=min(WARM_S, scale.warm_s)))
         for key in keys:
             for number, kind in enumerate(board.turns(rounds[key])):
                 with board.attempt(key, kind):

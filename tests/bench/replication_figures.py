@@ -33,7 +33,7 @@ class Scale:
 
     rounds: int = 4
     seconds: float = 2.5
-    warm_s: float = 8.0
+    warm_s: float = 14.0
     kills: int = 30
     terms: int = 8
     rolls: int = 2
