@@ -277,7 +277,7 @@ def test_only_one_at_a_time() -> None:
 def test_a_static_configuration_is_given_the_epochs_version() -> None:
     leading = Leading()
     leading.reconfig.on_epoch(6)
-    assert leading.membership.version == 0
+    assert leading.server.reconfiguring.committed.version == 0
     assert leading.membership.text.endswith(b"version=600000000")
     leading.reconfig.on_serving()
     assert leading.membership.version == 0x6_0000_0000

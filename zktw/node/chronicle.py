@@ -109,8 +109,9 @@ class Chronicle:
             case VoteChanged(_, vote, sender):
                 why = f"server {sender} has a better one"
                 self._phase("voting", now_ms, f"changed vote to {describe_vote(vote)}, because {why}")
-            case ConfigSeen(_):
-                self._phase("voting", now_ms, "starting over with a newer configuration")
+            case ConfigSeen(_, anew):
+                what = "starting over with a newer configuration" if anew else "the configuration has a later version"
+                self._phase("voting", now_ms, what)
             case Elected():
                 self._decided(happening, now_ms)
             case Connected(leader):

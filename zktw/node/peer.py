@@ -235,7 +235,7 @@ class QuorumPeer:
             case Elected():
                 self._chronicle.tell(effect)
                 self._change(elected_event(effect.state), "", effect)
-            case ConfigSeen(text):
+            case ConfigSeen(text, _):
                 self._chronicle.tell(effect)
                 seen = read_ensemble(text.encode("utf-8"))
                 if seen is not None:

@@ -38,7 +38,8 @@ class ReconfigLeading:
         committed, last_seen = self._members.committed, self._members.last_seen
         pending = last_seen.verifier() if self._members.is_pending else None
         text = last_seen.text().encode("utf-8")
-        return Membership(committed.verifier(), tuple(committed.members), committed.version, text, pending)
+        # Whoever has what our history holds and is not in force here yet is not ahead of us.
+        return Membership(committed.verifier(), tuple(committed.members), last_seen.version, text, pending)
 
     def stop(self) -> None:
         """The role is over."""

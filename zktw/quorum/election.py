@@ -309,7 +309,8 @@ class FastLeaderElection:
         same = seen.same_members(self.ensemble)
         me = seen.members.get(self.my_sid)
         self.use(seen, observes=self._observes if me is None else me.role is LearnerType.OBSERVER)
-        return [] if same else [ConfigSeen(notification.config_text), *self.look(self._given, now_ms)]
+        told = ConfigSeen(notification.config_text, anew=not same)
+        return [told] if same else [told, *self.look(self._given, now_ms)]
 
 
 def _ballot(notification: Notification) -> Ballot:

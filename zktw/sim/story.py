@@ -44,8 +44,8 @@ def describe(what: object) -> str:
             return f"votes in round {round_} for {describe_vote(vote)}"
         case VoteChanged(round_, vote, sender):
             return f"changes its vote in round {round_} to {describe_vote(vote)}, since {sender} has a better one"
-        case ConfigSeen():
-            return "starts over with a newer configuration"
+        case ConfigSeen(_, anew):
+            return "starts over with a newer configuration" if anew else "sees a later version of its configuration"
         case Elected(_, vote, round_, electors, joined):
             how = "joins" if joined else "elects"
             return f"{how} {vote.leader} in round {round_} by the votes of {', '.join(map(str, electors))}"

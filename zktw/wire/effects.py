@@ -37,9 +37,10 @@ class Elected:
 
 @dataclass(frozen=True, slots=True)
 class ConfigSeen:
-    """A peer's vote carried a newer configuration, which the election has begun anew with."""
+    """A peer's vote carried a newer configuration; where its members are others, the election has begun anew."""
 
     config_text: str
+    anew: bool = True
 
 
 @dataclass(frozen=True, slots=True)

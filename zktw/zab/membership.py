@@ -8,9 +8,9 @@ from zktw.quorum.verifier import QuorumVerifier
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """members are all servers of the configuration in force, and version is its version.
+    """members are all servers of the configuration in force. pending: who else must agree, since another is proposed.
 
-    text is that which NEWLEADER tells. pending: who else must agree, since a reconfiguration is proposed.
+    text is that which NEWLEADER tells; no learner may have a later version than ours.
     """
 
     verifier: QuorumVerifier
