@@ -256,9 +256,17 @@ def test_one_who_has_just_come_has_more_time() -> None:
 
 def test_the_silence_of_too_many_ends_the_term() -> None:
     leader = serving_leader()
-    effects = leader.on_deadline(501)
-    assert closed(effects) == [1]
-    assert lost(effects) == "only [3] are left, which is no quorum"
+    assert leader.on_deadline(500) != []
+    assert leader.deadline_ms == 501
+    assert lost(leader.on_deadline(501)) == "no quorum was heard for 500 ms"
+
+
+def test_a_leader_that_was_stopped_may_serve_no_longer() -> None:
+    """Its lease tells so before any alarm does."""
+    leader = serving_leader()
+    assert leader.lease_ms == 500
+    leader.on_packet(1, ack(1), 120)
+    assert leader.lease_ms == 620
 
 
 # -- the quorum while serving --------------------------------------------------------------------------------------

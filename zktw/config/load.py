@@ -103,7 +103,7 @@ def _build(values: Values, membership: Membership, data_dir: str) -> Config:
         db_autocreate=values.flag("db.autocreate", True),
         snapshot_trust_empty=values.flag("snapshot.trust.empty", False),
         data=data,
-        replication=read_replication(values),
+        replication=read_replication(values, tick_ms),
         settings=dict(values.settings),
         unknown=unknown,
         warnings=tuple(_warnings(values, membership, data, unknown)),

@@ -35,7 +35,7 @@ class ReplicationConfig:
     resign_timeout_ms: int = 1000
 
 
-def read_replication(values: Values) -> ReplicationConfig:
+def read_replication(values: Values, tick_ms: int) -> ReplicationConfig:
     """The keys of replication. Raises ConfigError."""
     syncs = values.flag("syncEnabled", True) and values.flag("observer.syncEnabled", True)
     local = values.flag("localSessionsEnabled", False)
@@ -52,9 +52,18 @@ def read_replication(values: Values) -> ReplicationConfig:
         observer_master_port=values.port("observerMasterPort") or 0,
         observer_master_bytes_max=values.number("observerMaster.sizeLimit", 33_554_432, lowest=1),
         observer_reconnect_delay_ms=values.number("observer.reconnectDelayMs", 0, lowest=0),
-        leader_silence_ms=values.number("leaderSilenceTimeoutMs", 0, lowest=0),
+        leader_silence_ms=_leader_silence_ms(values, tick_ms),
         resign_timeout_ms=values.number("resignTimeoutMs", 1000, lowest=0),
     )
+
+
+def _leader_silence_ms(values: Values, tick_ms: int) -> int:
+    key = "leaderSilenceTimeoutMs"
+    silence_ms = values.number(key, 0, lowest=0)
+    if 0 < silence_ms < tick_ms:
+        # A leader that is well says something every half tick.
+        raise values.error(key, f"shorter than tickTime ({tick_ms} ms), the least there may be")
+    return silence_ms
 
 
 def _factor(values: Values) -> float:

@@ -170,7 +170,9 @@ class ClientCnxn(Protocol):
             return
         self._count_packets(1)
         pipeline = self._factory.service.pipeline
-        if pipeline is None:
+        if pipeline is not None:
+            pipeline.enter()
+        if pipeline is None or self._factory.service.pipeline is not pipeline:
             self._factory.turned_away(self, request)
             self._close()
             return
@@ -183,7 +185,6 @@ class ClientCnxn(Protocol):
         self._pipeline = pipeline
         self._factory.has_session(self)
         self.transport.registerProducer(self, True)
-        pipeline.enter()
         try:
             pipeline.opened(client)
             refusal = pipeline.connect(client, request)

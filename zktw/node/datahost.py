@@ -1,5 +1,7 @@
 """DataHost: the data service on a reactor: its clock, its journal, its snapshots, and what its clients are told."""
 
+from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -100,6 +102,11 @@ class DataHost:
         self._arrivals = 0
         self._last: Client | None = None
         self._alone: Client | None = None
+        # Until when clients may be served, as renew(now_ms) said last; it ends the role where that is over. A process
+        # that was stopped and goes on meets requests before alarms.
+        self.lease_ms = inf
+        self.renew: Callable[[float], float] = lambda now_ms: inf
+        self._closed = False
         self._sessions_alarm = clock.alarm(self._on_sessions)
         self._reaper_alarm = clock.alarm(self._on_reaper)
         self._quotas = Quiet(QUIET_MS)
@@ -131,6 +138,7 @@ class DataHost:
 
     def close(self) -> None:
         """The role is over: all clients are let go."""
+        self._closed = True
         self._sessions_alarm.set(None)
         self._reaper_alarm.set(None)
         for client in list(self.service.clients.values()):
@@ -147,8 +155,10 @@ class DataHost:
     def enter(self) -> None:
         """See Pipeline."""
         service = self.service
-        service.now_ms = self._clock.now_ms()
+        now_ms = service.now_ms = self._clock.now_ms()
         service.wall_ms = wall_ms()
+        if now_ms > self.lease_ms and not self._closed:
+            self.lease_ms = self.renew(now_ms)
 
     def leave(self, client: Client) -> None:
         """See Pipeline.
@@ -182,6 +192,8 @@ class DataHost:
 
     def flush(self) -> None:
         """See Pipeline."""
+        if self._closed:
+            return
         self.way.flush()
         self._tell_clients()
         self._journal.flush()
@@ -262,6 +274,8 @@ class DataHost:
 
     def _on_persisted(self, zxid: int) -> None:
         self.enter()
+        if self._closed:
+            return
         self.way.on_persisted(zxid)
         self.flush()
         if self.prep.over_quota:
@@ -302,6 +316,8 @@ class DataHost:
 
     def _expire(self) -> None:
         self.enter()
+        if self._closed:
+            return
         for client in self._throttled:
             # What it says is left unread by us: its silence is none.
             if client.session is not None:
@@ -324,6 +340,8 @@ class DataHost:
     def _reap(self) -> None:
         data = self._config.data
         self.enter()
+        if self._closed:
+            return
         share = data.container_max_per_minute * data.container_check_interval_ms // MINUTE_MS
         gone = self.service.reap(data.container_max_never_used_ms, max(1, share))
         self.flush()

@@ -200,7 +200,13 @@ class LeadingRole:
         )
         host.prep.reconfigurer = self._reconfig.make_reconfigurer()
         self._remote = self._core.requests = RemoteRequests(host.service, self._primary, self._core.broadcast.sync)
+        host.renew, host.lease_ms = self._renew, 0
         host.start(self)
+
+    def _renew(self, now_ms: float) -> float:
+        """See DataHost.renew."""
+        self._driver.do(self._core.on_deadline(now_ms))
+        return self._core.lease_ms
 
     def _resign(self, reason: str) -> None:
         self._driver.do(self._core.resign(reason))

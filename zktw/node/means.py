@@ -72,7 +72,8 @@ class Means:
     @property
     def timing(self) -> Timing:
         """The patience that the configuration asks for."""
-        return Timing(self.config.tick_ms, self.config.init_limit, self.config.sync_limit)
+        config = self.config
+        return Timing(config.tick_ms, config.init_limit, config.sync_limit, config.replication.leader_silence_ms)
 
     @property
     def journal(self) -> Journal:

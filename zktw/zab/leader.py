@@ -4,6 +4,7 @@ Learners are known by the number of their connection.
 """
 
 from enum import Enum
+from math import inf
 
 from zktw.quorum.verifier import QuorumVerifier
 from zktw.terms.codes import PacketType
@@ -30,6 +31,7 @@ from zktw.zab.desertion import Desertion
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.membership import Membership
 from zktw.zab.office import History, SyncRules, Timing
+from zktw.zab.patience import heard_until_ms, lags, patience_ms
 from zktw.zab.requests import Requests
 from zktw.zab.synchroniser import Synchroniser
 from zktw.zab.syncing import Tail
@@ -179,32 +181,34 @@ class Leader:
         if self.phase == LeaderPhase.ENDED:
             return []
         if self.phase != LeaderPhase.BROADCAST:
-            if now_ms < self._phase_ends_ms:
-                return []
-            return self._end(f"no quorum in {self.phase.value} after {self._timing.init_ms:.0f} ms")
-        if now_ms < self._ping_ms:
-            return []
-        self._ping_ms = self.deadline_ms = now_ms + self._timing.tick_ms / 2
+            late = f"no quorum in {self.phase.value} after {self._timing.init_ms:.0f} ms"
+            return self._end(late) if now_ms >= self._phase_ends_ms else []
+        if now_ms > self.lease_ms:
+            return self._end(f"no quorum was heard for {self._timing.silence_ms:.0f} ms")
+        effects = self._ping(now_ms) if now_ms >= self._ping_ms else []
+        if self.deadline_ms is not None:
+            self.deadline_ms = min(self._ping_ms, self.lease_ms + 1)
+        return effects
+
+    @property
+    def lease_ms(self) -> float:
+        """Until when this leader may serve if it hears nothing more: others may lead after that."""
+        if self.phase != LeaderPhase.BROADCAST:
+            return inf
+        return heard_until_ms(self.my_sid, self.learners.values(), self.membership.has_quorum, self._timing.silence_ms)
+
+    def _ping(self, now_ms: float) -> list[ZabEffect]:
+        self._ping_ms = now_ms + self._timing.tick_ms / 2
         effects: list[ZabEffect] = []
         for handler in list(self.learners.values()):
             silent_ms = now_ms - handler.heard_ms
-            if silent_ms > self._patience_ms(handler):
+            if silent_ms > patience_ms(handler, self._timing):
                 effects += self._close(handler, f"silent for {silent_ms:.0f} ms")
-            elif self._lags(handler, now_ms):
+            elif lags(handler, self.broadcast, now_ms, self._timing.sync_ms):
                 effects += self._close(handler, f"has not logged a proposal within {self._timing.sync_ms:.0f} ms")
             elif handler.phase in (LearnerPhase.SYNCING, LearnerPhase.SERVING):
                 effects.append(Send(handler.connection, QuorumPacket(PacketType.PING, self.broadcast.last_proposed)))
         return effects + self._check_quorum()
-
-    def _lags(self, handler: LearnerHandler, now_ms: float) -> bool:
-        """Whether a follower keeps others waiting for their commits: it is dropped, not waited for."""
-        if handler.phase != LearnerPhase.SERVING or handler.observer:
-            return False
-        if self.broadcast.acked_by(handler.sid) >= handler.mark_zxid or not handler.mark_zxid:
-            outstanding = self.broadcast.outstanding
-            handler.mark_zxid, handler.mark_ms = outstanding[-1][0] if outstanding else 0, now_ms
-            return False
-        return now_ms - handler.mark_ms > self._timing.sync_ms
 
     def on_counter_used_up(self) -> list[ZabEffect]:
         """There is no next zxid in this epoch: another must begin (bug 1277)."""
@@ -378,9 +382,6 @@ class Leader:
         if self.membership.has_quorum([self.my_sid, *left]):
             return []
         return self._end(f"only {[self.my_sid, *left]} are left, which is no quorum")
-
-    def _patience_ms(self, handler: LearnerHandler) -> float:
-        return self._timing.sync_ms + (0 if handler.phase == LearnerPhase.SERVING else self._timing.init_ms)
 
     def _close(self, handler: LearnerHandler, reason: str) -> list[ZabEffect]:
         self._forget(handler.connection)

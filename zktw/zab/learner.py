@@ -315,7 +315,7 @@ class Learner:
 
     def _patience_ms(self) -> float:
         # A leader that still waits for its quorum sends nothing, not even pings.
-        return self._timing.sync_ms if self.stage == LearnerStage.SERVING else self._timing.init_ms
+        return self._timing.silence_ms if self.stage == LearnerStage.SERVING else self._timing.init_ms
 
     def heard(self, now_ms: float) -> None:
         """The leader has said something."""

@@ -26,6 +26,8 @@ class Timing:
     tick_ms: float
     init_limit: int
     sync_limit: int
+    # How long an established leader, or a leader's quorum, may be silent, where that is not syncLimit; 0: it is.
+    leader_silence_ms: float = 0
 
     @property
     def init_ms(self) -> float:
@@ -36,6 +38,11 @@ class Timing:
     def sync_ms(self) -> float:
         """How long an established peer may be silent."""
         return self.tick_ms * self.sync_limit
+
+    @property
+    def silence_ms(self) -> float:
+        """How long a leader and its quorum go on without hearing of each other."""
+        return self.leader_silence_ms or self.sync_ms
 
 
 @dataclass(frozen=True, slots=True)
