@@ -30,7 +30,6 @@ from zktw.tools.ensemble_members import (
 )
 from zktw.tools.ensemble_watch import Watch
 
-NOTE = "members of an ensemble of zktw elect, but serve no sessions yet in this release; a single server serves"
 EXPLANATION = f"""\
 zktw ensemble                                    three servers on free ports, ended with q
 zktw ensemble 1 --base-port 2181                 one server, outside of an ensemble
@@ -44,7 +43,6 @@ commands, a line each on standard input, obeyed one after the other once all hav
 keys, where standard input is a terminal:
 {KEYS_HELP}
 
-Note: {NOTE}.
 """
 _LOCK = ".zktw-ensemble"
 _TICK_MS = 2000
@@ -239,8 +237,6 @@ def _introduce(desk: Desk, directory: Path, source: Source) -> None:
         _say(f"server {seat.sid} ({seat.kind}{role}): clients {member.address}{peers}, pid {pid}")
     if len(desk.members) > 1:
         _say(f"connect string {','.join(member.address for member in desk.members)}")
-        if any(member.seat.kind == "zktw" for member in desk.members):
-            _say(f"note: {NOTE}")
     if source.terminal:
         _say(KEYS_HELP)
 
