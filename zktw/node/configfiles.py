@@ -10,11 +10,10 @@ from twisted.python.failure import Failure
 
 from zktw.config.rewrite import backup_path, dynamic_path, dynamic_text, next_path, rewrite_static
 from zktw.quorum.ensemble import Ensemble
+from zktw.storage.datadir import NEW_PREFIX
 from zktw.storage.files import IFiles, IWorker
 
 log = Logger()
-
-NEW_SUFFIX = ".zktw-new"
 
 
 class ConfigFiles:
@@ -55,11 +54,12 @@ class ConfigFiles:
             self._files.remove(next_path(self._path))
 
     def _replace(self, path: str, text: str) -> None:
-        new = path + NEW_SUFFIX
+        directory, _, name = path.rpartition("/")
+        new = f"{directory}/{NEW_PREFIX}{name}"
         self._files.write(new, text.encode("utf-8"))
         self._files.sync(new)
         self._files.rename(new, path)
-        self._files.sync_directory(path.rpartition("/")[0] or ".")
+        self._files.sync_directory(directory or "/")
 
 
 def _not_written(failure: Failure) -> None:
