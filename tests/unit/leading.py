@@ -58,6 +58,22 @@ class Unheard:
         """See broadcast.Outlet."""
 
 
+class Unasked:
+    """A leader's data service, of which nobody takes notice."""
+
+    def on_request(self, connection: int, packet: QuorumPacket) -> None:
+        """See Requests."""
+
+    def on_touched(self, connection: int, touched: bytes) -> None:
+        """See Requests."""
+
+    def on_revalidate(self, connection: int, data: bytes) -> None:
+        """See Requests."""
+
+    def left(self, connection: int) -> None:
+        """See Requests."""
+
+
 def info(
     sid: int, *, epoch: int = 0, observer: bool = False, protocol: int = PROTOCOL_VERSION, config_version: int = 0
 ) -> QuorumPacket:
@@ -116,7 +132,8 @@ def lost(effects: Sequence[ZabEffect]) -> str:
 
 def leader_with_learner(phase: LearnerPhase) -> Leader:
     """A leader of five, and on connection 7 server 3, which has come this far; 1 and 2 help on connections 1 and 2."""
-    leader = new_leader(5)
+    reads = phase == LearnerPhase.READING_LOG
+    leader = new_leader(5, history=History(last_zxid=7) if reads else None)
     leader.start(0)
     leader.on_connected(7, 0)
     if phase == LearnerPhase.REGISTERING:
@@ -129,19 +146,20 @@ def leader_with_learner(phase: LearnerPhase) -> Leader:
     persist(leader)
     if phase == LearnerPhase.ACKING_EPOCH:
         return leader
-    leader.on_packet(7, ack_epoch(0, 0), 0)
+    leader.on_packet(7, ack_epoch(0, 3 if reads else 0), 0)
     if phase == LearnerPhase.WAITING_FOR_SYNC:
         return leader
     for connection in (1, 2):
         leader.on_packet(connection, ack_epoch(0, 0), 0)
     persist(leader)
-    if phase == LearnerPhase.SYNCING:
+    if phase in (LearnerPhase.READING_LOG, LearnerPhase.SYNCING):
         return leader
     leader.on_packet(7, ack(1), 0)
     if phase == LearnerPhase.SYNCED:
         return leader
     for connection in (1, 2):
         leader.on_packet(connection, ack(1), 0)
+    leader.requests = Unasked()
     return leader
 
 
@@ -160,4 +178,5 @@ def serving_leader(*, observer: bool = False) -> Leader:
     for connection in learners:
         leader.on_packet(connection, ack(1), 0)
     assert leader.phase == LeaderPhase.BROADCAST
+    leader.requests = Unasked()
     return leader

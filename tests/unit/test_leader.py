@@ -45,11 +45,14 @@ DUE: dict[LearnerPhase, dict[PacketType, tuple[QuorumPacket, list[ZabEffect]]]] 
     LearnerPhase.DISCOVERING: {},
     LearnerPhase.ACKING_EPOCH: {PacketType.ACKEPOCH: (ack_epoch(0, 0), [EpochAcked(3, 0, 0)])},
     LearnerPhase.WAITING_FOR_SYNC: {},
+    LearnerPhase.READING_LOG: {},
     LearnerPhase.SYNCING: {PacketType.ACK: (ack(1), [LearnerSynced(3)])},
     LearnerPhase.SYNCED: {},
     LearnerPhase.SERVING: {
         PacketType.PING: (QuorumPacket(PacketType.PING, make_zxid(1, 0), b""), []),
         PacketType.ACK: (ack(1), []),
+        PacketType.REQUEST: (QuorumPacket(PacketType.REQUEST, -1, bytes(20)), []),
+        PacketType.REVALIDATE: (QuorumPacket(PacketType.REVALIDATE, -1, bytes(12)), []),
     },
 }
 
@@ -360,7 +363,7 @@ def test_a_quorum_that_holds_the_history_is_served() -> None:
     effects = leader.on_packet(3, ack(1), 0)
     uptodate = QuorumPacket(PacketType.UPTODATE, -1)
     assert effects == [LearnerSynced(3), Serving(1), Send(1, uptodate), Send(3, uptodate)]
-    assert leader.history.last_zxid == leader.last_proposed == make_zxid(1, 0)
+    assert leader.history.last_zxid == leader.broadcast.last_proposed == make_zxid(1, 0)
     # Whoever comes later is told at once, and synchronised to the new epoch's beginning.
     assert leader.on_packet(2, ack(1), 0) == [LearnerSynced(2), Send(2, uptodate)]
     assert packets(leader.on_packet(4, ack_epoch(0, 0), 0))[0] == (4, "DIFF", make_zxid(1, 0))

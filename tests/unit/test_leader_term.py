@@ -201,7 +201,7 @@ def test_pings_go_out_every_half_tick() -> None:
 
 def test_pings_carry_the_last_zxid() -> None:
     leader = serving_leader()
-    leader.next_zxid()
+    leader.broadcast.propose(make_zxid(1, 1), b"")
     assert packets(leader.on_deadline(50)) == [(1, "PING", make_zxid(1, 1))]
 
 
@@ -330,23 +330,8 @@ def test_acks_of_this_epoch_are_allowed_while_serving(counter: int) -> None:
 # -- zxids ---------------------------------------------------------------------------------------------------------
 
 
-def test_zxids_follow_one_another_from_the_start_of_the_epoch() -> None:
-    leader = serving_leader()
-    assert [leader.next_zxid() for _ in range(3)] == [(make_zxid(1, counter), []) for counter in (1, 2, 3)]
-
-
 def test_a_counter_that_is_used_up_ends_the_term() -> None:
     leader = serving_leader()
-    leader.last_proposed = make_zxid(1, COUNTER_MAX - 1)
-    assert leader.next_zxid() == (make_zxid(1, COUNTER_MAX), [])
-    zxid, effects = leader.next_zxid()
-    assert zxid == -1
-    assert lost(effects) == "the zxid counter is used up: a new epoch is due"
+    assert lost(leader.on_counter_used_up()) == "the zxid counter is used up: a new epoch is due"
     assert leader.phase == LeaderPhase.ENDED
-    assert leader.last_proposed == make_zxid(1, COUNTER_MAX)
-
-
-@pytest.mark.parametrize("phase", [*UNSETTLED, LeaderPhase.ENDED], ids=lambda phase: phase.name)
-def test_there_are_no_zxids_but_while_serving(phase: LeaderPhase) -> None:
-    with pytest.raises(AssertionError):
-        leader_in(phase).next_zxid()
+    assert leader.on_counter_used_up() == []
