@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from zktw.pipeline.handshakes import Handshakes
 from zktw.pipeline.request import Client, Request
 from zktw.pipeline.service import DataService
 from zktw.sim.data_faults import DataFaults
@@ -183,14 +184,14 @@ def test_multi_that_keeps_what_came_before_its_failure(monkeypatch: pytest.Monke
 
 
 def test_session_acknowledged_before_it_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = DataService._begin_session
+    begin = Handshakes._begin_session
 
-    def hasty(self: DataService, client: Client, timeout_ms: int) -> None:
+    def hasty(self: Handshakes, client: Client, timeout_ms: int) -> None:
         begin(self, client, timeout_ms)
         assert client.session is not None
-        self._welcome(client, client.session)
+        self.welcome(client, client.session)
 
-    monkeypatch.setattr(DataService, "_begin_session", hasty)
+    monkeypatch.setattr(Handshakes, "_begin_session", hasty)
     caught("session")
 
 

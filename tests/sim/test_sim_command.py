@@ -27,6 +27,10 @@ from zktw.tools.main import main
         "--standalone --servers 3",
         "--standalone --hierarchical",
         "--standalone --clients 0",
+        "--standalone --replicated",
+        "--replicated --hierarchical",
+        "--replicated --reorder",
+        "--replicated --clients 0",
         "--clients 3",
         "--reorder",
     ],
@@ -81,6 +85,38 @@ def test_a_range_of_servers_alone_is_summed_up_alike_by_any_number_of_processes(
     assert "seeds: 4, failed: 0" in told[0]
     assert re.search(r"^transactions: \d{2,}, replies: \d{3,}, events: \d+$", told[0], re.MULTILINE)
     assert re.search(r"^faults: .*power_cut \d+", told[0], re.MULTILINE)
+
+
+def test_an_ensemble_with_clients_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "sim --replicated --seed 2 --servers 3 --observers 1 --clients 2 --seconds 2 --calm"
+    assert main(words.split()) == 0
+    told = capsys.readouterr().out
+    assert "server 4  is OBSERVING" in told
+    assert re.search(
+        r"^seed 2: all invariants held; \d{2,} transactions, \d{2,} replies, .* 1 epochs", told, re.MULTILINE
+    )
+
+
+def test_a_range_of_ensembles_with_clients_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "--replicated", "--seeds", "1..2", "--seconds", "3", "--jobs", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "seeds: 2, failed: 0" in told
+    assert re.search(r"^learners brought up to date: .*DIFF \d+.*; memories compared: \d+$", told, re.MULTILINE)
+    assert re.search(r"^faults: .*client_moves \d+", told, re.MULTILINE)
+
+
+def test_what_an_ensemble_with_clients_fails_in_is_printed_with_its_replay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(TxnLog, "write", lambda self, zxid, data: len(data))
+    assert main(["sim", "--replicated", "--seeds", "1..1", "--servers", "3", "--seconds", "2"]) == 1
+    told = capsys.readouterr().out
+    assert "seeds: 1, failed: 1" in told
+    line = re.findall(r"^replay: zktw (.*)$", told, re.MULTILINE)[0]
+    verdict = re.search(r"^seed 1: .*$", told, re.MULTILINE)
+    assert verdict is not None
+    assert main(line.split()) == 1
+    assert verdict.group() in capsys.readouterr().out
 
 
 def test_what_a_server_alone_fails_in_is_printed_with_its_replay(

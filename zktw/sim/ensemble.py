@@ -18,6 +18,8 @@ from zktw.terms.codes import PacketType
 # Nodes to which each write is a request of its own: what is answered of them is searched for an order.
 REGISTERS = ("/r0", "/r1")
 MEMBER_TICK_MS = 250
+# A server ends in so much time after a write has failed, unless it is paused meanwhile.
+DISK_FAILED_S = 8.0
 
 
 class EnsembleWorld(World):
@@ -133,9 +135,16 @@ class EnsembleWorld(World):
                 self.disk_failed[sid] = None
                 self.count_fault("sync failed")
                 self.tell(sid, f"{name} of {path} fails")
+                self.schedule.after(
+                    DISK_FAILED_S, None, self._check_ended, self.servers[sid], self.servers[sid].process
+                )
                 raise OSError(errno.EIO, "Input/output error", path)
 
         disk.before = before
+
+    def _check_ended(self, sid: int, process: Process | None) -> None:
+        if process is not None and process.alive and not process.paused:
+            self.broken = self.broken or f"2247: server {sid} goes on after a write that failed"
 
     def purge(self, node: Node) -> None:
         """Let it remove what it needs no more; now, not in an hour."""

@@ -16,10 +16,12 @@ from zktw.wire.effects import (
     LearnerSynced,
     PersistEpoch,
     PersistTree,
+    PersistTxns,
     QuorumLost,
     RoundStarted,
     Serving,
     Synchronised,
+    Truncate,
     VoteChanged,
 )
 
@@ -61,6 +63,10 @@ def describe(what: object) -> str:
             return f"writes {name} {epoch}"
         case PersistTree(zxid):
             return f"writes the snapshot of {format_zxid(zxid)}"
+        case PersistTxns(txns):
+            return f"writes what was committed up to {format_zxid(txns[-1][0])}"
+        case Truncate(zxid):
+            return f"cuts off all behind {format_zxid(zxid)}"
         case LearnerSynced(sid):
             return f"knows {sid} in sync"
         case Synchronised(mode, zxid):

@@ -12,11 +12,12 @@ from zktw.sim.ensemble import EnsembleWorld
 from zktw.sim.ledger import Ledger
 from zktw.sim.pipe import Pipe
 from zktw.sim.platter import Platter
-from zktw.sim.world import DATA, Moment, Server
+from zktw.sim.world import DATA, QUORUM_PORT, Moment, Server
 from zktw.storage.datadir import VERSION_DIRECTORY
 from zktw.terms.codes import PacketType
+from zktw.terms.vote import PeerState
 from zktw.terms.zxid import counter_of, epoch_of, format_zxid
-from zktw.wire.effects import Serving
+from zktw.wire.effects import PersistEpoch, Serving
 from zktw.wire.peers import QuorumPacket
 
 _TXNS = (PacketType.PROPOSAL, PacketType.INFORM)
@@ -106,8 +107,12 @@ class ZabCheckers(Checkers):
             case "has an empty disk":
                 self.platters[moment.sid] = self._make_platter(self._ensemble.servers[moment.sid])
                 self._forget_epochs(moment.sid)
-            case RoleChange():
+            case RoleChange(state, _, _):
                 self.primaries.pop(moment.sid, None)
+                if state == PeerState.LOOKING:
+                    self.check_left(self._ensemble.servers[moment.sid])
+            case PersistEpoch("currentEpoch", epoch):
+                self.check_before_epoch(moment.sid, epoch)
 
     def _take_history(self, leader: Server) -> None:
         """PI, D4: who begins to serve holds all that was ever committed; and what else it holds is so from now on."""
@@ -116,7 +121,8 @@ class ZabCheckers(Checkers):
         platter, last = self.platters[leader.sid], self.ledger.last
         zxid, given = self._given.get(leader.sid, (0, []))
         more = [other for other in given if last < other <= platter.snapshot] if zxid <= platter.snapshot else []
-        known = more[-1] if more else last
+        # What stands in the log before the newest tree may be of a history that this tree has taken the place of.
+        known = max(last, platter.snapshot)
         more += [other for other in platter.zxids if other > known]
         self.ledger.extend(more, f"leader {leader.sid}")
 
@@ -141,6 +147,21 @@ class ZabCheckers(Checkers):
         for watcher in self._ensemble.packet_watchers:
             watcher(packet.type, sender, receiver)
 
+    def check_left(self, server: Server) -> None:
+        """A role that is over has closed its connections: who still counts on it finds out (bug 3240)."""
+        for pipe in self._ensemble.network.pipes():
+            end = pipe.near
+            if pipe.port != QUORUM_PORT or end is None or end.process is not server.process:
+                continue
+            if end.connected and not end.disconnecting:
+                self.fail(f"V5: server {server.sid} looks for a leader with a connection to one open")
+
+    def check_before_epoch(self, sid: int, epoch: int) -> None:
+        """What a new epoch stands for is on the disk before the epoch is: a crash between would claim it (bug 4643)."""
+        for learner, feed in self._feeds.items():
+            if learner.server.sid == sid and learner.epoch == epoch and feed.newleader and not feed.acknowledged:
+                self.check_promise(sid, feed)
+
     # -- packets -----------------------------------------------------------------------------------------------------
 
     def on_learner_packet(self, learner: Learner, packet: QuorumPacket) -> None:
@@ -152,6 +173,9 @@ class ZabCheckers(Checkers):
             platter = self.look_at(sid)
             if zxid != -1 and counter_of(zxid) and not platter.holds(zxid):
                 self.fail(f"D3: server {sid} says that it holds {format_zxid(zxid)}, which is not on its disk")
+            if zxid != -1 and platter.last > zxid:
+                # Its memory would go on from there, and its log from here.
+                self.fail(f"D5: server {sid} says that it ends at {format_zxid(zxid)}, its log at {platter.last:#x}")
         elif packet.type == PacketType.ACK:
             feed = self._feeds.get(learner)
             if feed is None:
@@ -163,7 +187,7 @@ class ZabCheckers(Checkers):
                 self.check_promise(sid, feed)
 
     def check_promise(self, sid: int, feed: _Feed) -> None:
-        """D3: what the synchronisation has committed is on the disk before NEWLEADER is acknowledged."""
+        """D3: what the synchronisation has committed is on the disk before the epoch and NEWLEADER's ACK."""
         platter = self.look_at(sid)
         if feed.op == PacketType.SNAP and platter.snapshot < feed.base:
             self.fail(
@@ -171,7 +195,7 @@ class ZabCheckers(Checkers):
             )
         for zxid in feed.promised:
             if not platter.holds(zxid):
-                self.fail(f"D3: server {sid} acknowledges NEWLEADER, and {format_zxid(zxid)} is not on its disk")
+                self.fail(f"D3: server {sid} takes the epoch, and {format_zxid(zxid)} is not on its disk")
                 return
 
     def check_ack(self, sid: int, feed: _Feed, zxid: int) -> None:
@@ -198,8 +222,8 @@ class ZabCheckers(Checkers):
         if packet.type in _OPS:
             self._begin_feed(learner, feed, packet)
         elif packet.type == PacketType.NEWLEADER:
-            if feed.newleader:
-                self.fail(f"V5: NEWLEADER is said twice to server {learner.server.sid}")
+            if feed.newleader or feed.op is None:
+                self.fail(f"V5: NEWLEADER to server {learner.server.sid} is the second, or comes before the history")
             feed.newleader = True
         if packet.type in _TXNS:
             self.check_proposal(learner, feed, packet)
@@ -223,7 +247,8 @@ class ZabCheckers(Checkers):
             return
         source = self.look_at(learner.leader.sid)
         before, given = self._given.get(learner.leader.sid, (0, []))
-        known = [*(given if before <= source.snapshot else []), *source.zxids]
+        own = [other for other in source.zxids if other > source.snapshot]
+        known = [*(given if before <= source.snapshot else []), *own]
         self._given[sid] = (zxid, sorted({other for other in known if self.ledger.last < other <= zxid}))
 
     def check_proposal(self, learner: Learner, feed: _Feed, packet: QuorumPacket) -> None:
