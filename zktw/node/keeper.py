@@ -134,7 +134,7 @@ class Keeper:
         done = self._when_snapshotter_is_free()
         done.addCallback(lambda _: self.journal.forget_after(zxid))
         done.addCallback(lambda _: self._snapshotter.take(database.image()))
-        return done.addCallback(lambda _: self._replaced(database))
+        return done.addCallback(lambda path: self._replaced(path, database))
 
     def _when_snapshotter_is_free(self) -> Deferred[Any]:
         free: Deferred[Any] = Deferred()
@@ -151,7 +151,9 @@ class Keeper:
         look()
         return free
 
-    def _replaced(self, database: Database) -> None:
+    def _replaced(self, path: str | None, database: Database) -> None:
+        # Only a server that stops gives up a snapshot, and it waits for its role first.
+        assert path is not None
         self.reset(database)
         self._txns_since_roll = self._bytes_since_roll = 0
 
