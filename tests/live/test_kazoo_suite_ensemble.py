@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,8 @@ SERVERS = 3
 # What kazoo's harness takes for each server: five ports, the next server's ten further on.
 PORTS_EACH, PORTS_APART = 5, 10
 SUITE_S = 1500
-TESTS_AT_LEAST = 475
+TESTS_AT_LEAST = 485
+TRIED_AGAIN_MAX = 20
 # Apache's transport of the harness's choice is in a jar of its own.
 APACHE_JARS = [*DEBIAN_JARS, "/usr/share/java/netty-codec.jar"]
 
@@ -71,15 +73,23 @@ def environment_of(kind: str, directory: Path) -> dict[str, str]:
     }
 
 
-def run_suite(kind: str, directory: Path, left_out: set[str]) -> tuple[dict[str, set[str]], str]:
-    """Run it on three servers of this kind; how each test ended, and the end of what was printed."""
+def node_id(name: str) -> str:
+    """A listed test as pytest calls it."""
+    module, group, test = name.split(".")
+    return f"kazoo/tests/{module}.py::{group}::{test}"
+
+
+def run_suite(
+    kind: str, directory: Path, left_out: Iterable[str], only: Iterable[str] = ()
+) -> tuple[dict[str, set[str]], str]:
+    """Run it, or only these, on three servers of this kind; how each test ended, and the end of what was printed."""
+    directory.mkdir()
     junit = directory / "junit.xml"
-    command = [os.environ.get("KAZOO_PYTHON", sys.executable), "-m", "pytest", "kazoo/tests", "-o", "addopts="]
+    command = [os.environ.get("KAZOO_PYTHON", sys.executable), "-m", "pytest", "-o", "addopts="]
     command += ["-q", "-p", "no:cacheprovider", "--timeout", "120", "--timeout-method", "signal"]
-    command += ["--junitxml", str(junit)]
+    command += ["--junitxml", str(junit), *(map(node_id, only) if only else ["kazoo/tests"])]
     for name in sorted(left_out):
-        module, group, test = name.split(".")
-        command += ["--deselect", f"kazoo/tests/{module}.py::{group}::{test}"]
+        command += ["--deselect", node_id(name)]
     with open(directory / "out.log", "wb") as log:
         process = subprocess.Popen(
             command,
@@ -104,9 +114,16 @@ def test_all_that_passes_on_three_of_apache_passes_on_three_of_ours(tmp_path: Pa
     if reason is not None:
         pytest.skip(reason)
     ours = KIND == "zktw"
-    found, printed = run_suite(KIND, tmp_path, listed("Left out here") if ours else set())
-    excused = listed("Differs here") | listed("Differs on three servers") if ours else set()
+    left_out = listed("Left out here") if ours else set()
+    excused = listed("Differs here") if ours else set()
+    found, printed = run_suite(KIND, tmp_path / "all", left_out)
+    failed = found["failed"] - excused
     print({how: len(tests) for how, tests in found.items()}, sorted(found["failed"]))
-    assert not found["failed"] - excused, printed
+    if 0 < len(failed) <= TRIED_AGAIN_MAX:
+        # kazoo gives a restarted server five seconds, which a busy host may not have: these once more, by themselves.
+        again, printed = run_suite(KIND, tmp_path / "again", (), sorted(failed))
+        failed -= again["passed"]
+        found["passed"] |= again["passed"]
+    assert not failed, printed
     assert not found["skipped"] - listed("Skipped on both")
     assert len(found["passed"]) >= TESTS_AT_LEAST
