@@ -16,10 +16,12 @@ from zktw.admin.stats import ServerStats
 from zktw.config import Config
 from zktw.net.clientcnxn import ClientCnxn
 from zktw.net.clientfactory import ClientCnxnFactory
+from zktw.node.alone import Alone
 from zktw.node.chronicle import Chronicle
 from zktw.node.clock import Clock, Random
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import make_database
+from zktw.node.keeper import Keeper
 from zktw.node.server import ZooKeeperServer
 from zktw.sim.disk import SimDisk
 from zktw.storage.datadir import DataDir
@@ -29,6 +31,7 @@ from zktw.storage.recovery import Rules, recover
 from zktw.storage.snapshots import Snapshotter
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.codes import OpCode
+from zktw.zab.committedlog import CommittedLog
 
 CONFIG = Config("zoo.cfg", "/d", "/d", client_port=2181, four_letter_words=None, tick_ms=1000)
 OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65")
@@ -69,21 +72,23 @@ class StepWorker:
                 done.callback(result)
 
 
-def make_host(
+def make_keeper(
     config: Config,
     clock: Clock,
     stats: ServerStats,
     disk: SimDisk,
     worker: StepWorker,
     fail: Callable[[int, str], None],
-) -> tuple[DataHost, Journal]:
-    """A data service on what is on the disk, as a node makes it."""
+) -> Keeper:
+    """What is on the disk, as a node makes it."""
     datadir = DataDir(disk, "/d", "/d")
     datadir.prepare(True)
-    recovered = recover(datadir, lambda: make_database(config), Rules(epochs=False))
+    committed = CommittedLog()
+    recovered = recover(datadir, lambda: make_database(config), Rules(epochs=False), committed.append)
+    committed.finish(recovered.database.last_zxid)
     journal = Journal(datadir, worker, TxnLog(datadir), clock.now_ms)
-    host = DataHost(config, clock, Random(1), journal, Snapshotter(datadir, worker, clock), stats, fail, recovered)
-    return host, journal
+    snapshotter = Snapshotter(datadir, worker, clock)
+    return Keeper(config, clock, Random(1), journal, snapshotter, stats, fail, recovered, committed)
 
 
 def host_alone(config: Config, reactor: Any, stats: ServerStats) -> DataHost:
@@ -92,7 +97,9 @@ def host_alone(config: Config, reactor: Any, stats: ServerStats) -> DataHost:
     def fail(status: int, reason: str) -> None:
         raise AssertionError(f"{status}: {reason}")
 
-    return make_host(config, Clock(reactor), stats, SimDisk(Random(1)), StepWorker(), fail)[0]
+    clock = Clock(reactor)
+    keeper = make_keeper(config, clock, stats, SimDisk(Random(1)), StepWorker(), fail)
+    return DataHost(config, clock, Random(1), keeper, stats)
 
 
 class DataPort:
@@ -108,7 +115,7 @@ class DataPort:
         self._ports = 0
         clock = Clock(self.reactor)
         self.server = ZooKeeperServer(self.config, clock, Chronicle(clock, 0))
-        self.host, self.journal = make_host(
+        keeper = make_keeper(
             self.config,
             clock,
             self.server.stats,
@@ -116,6 +123,9 @@ class DataPort:
             self.worker,
             lambda status, reason: self.failures.append((status, reason)),
         )
+        self.journal = keeper.journal
+        self.server.keeper = keeper
+        self.host = DataHost(self.config, clock, Random(1), keeper, self.server.stats)
         self.factory = ClientCnxnFactory(
             self.server,
             self.reactor,
@@ -127,7 +137,7 @@ class DataPort:
         )
         self.server.clients = self.factory
         self.server.serve_standalone(self.host)
-        self.host.start()
+        self.host.start(Alone(self.config, self.host))
 
     def settle(self) -> None:
         """Let the disk do what there is to do, and the reactor come to the end of its turn."""

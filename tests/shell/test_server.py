@@ -11,12 +11,14 @@ from twisted.internet.testing import MemoryReactorClock
 from zktw.config import Config
 from zktw.node.chronicle import Chronicle, RoleChange
 from zktw.node.clock import Clock
+from zktw.node.datahost import DataHost
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.ensemble import Ensemble
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState, Vote
 from zktw.wire.effects import Elected, EpochAgreed, Send, Serving
 from zktw.wire.peers import QuorumPacket
+from zktw.zab.committedlog import CommittedLog
 from zktw.zab.leader import Leader
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.office import History, Timing
@@ -28,6 +30,19 @@ ALONE = Config("zoo.cfg", "/d", "/d", client_port=2181, four_letter_words=None)
 MEMBER = Config(
     "zoo.cfg", "/d", "/d", client_port=2181, four_letter_words=None, ensemble=Ensemble.from_text(MEMBERS), my_sid=3
 )
+
+
+class Unheard:
+    """A leader's log, tree and connections, of which nobody takes notice."""
+
+    def persist(self, zxid: int, payload: bytes) -> None:
+        """See broadcast.Outlet."""
+
+    def commit(self, zxid: int) -> None:
+        """See broadcast.Outlet."""
+
+    def write(self, connection: int, data: bytes) -> None:
+        """See broadcast.Outlet."""
 
 
 class Stage:
@@ -47,7 +62,7 @@ class Stage:
 
     def serve_alone(self) -> None:
         """Without an ensemble, on a fresh disk."""
-        self.server.serve_standalone(host_alone(self.server.config, self.reactor, self.server.stats))
+        self.server.serve_standalone(self.host())
 
     def text(self, word: str) -> str:
         return self.server.answer(word).decode()
@@ -70,20 +85,30 @@ class Stage:
         self.reactor.advance(0.020)
         self.chronicle.tell(EpochAgreed(7))
 
+    def host(self) -> DataHost:
+        """What serves clients, on a fresh disk."""
+        return host_alone(self.server.config, self.reactor, self.server.stats)
+
+    def read_only(self) -> None:
+        """Serve readers."""
+        self.server.serve_read_only(self.host())
+
     def follow(self, state: PeerState = PeerState.FOLLOWING) -> None:
         """Elect server 2, and follow it 30 ms later."""
         self.elect(state, 2)
         self.reactor.advance(0.030)
         self.chronicle.tell(Serving(7))
-        self.server.follow(7, 2)
+        self.server.follow(7, 2, self.host(), 2, None)
 
     def lead(self) -> Leader:
         """Be elected, and lead 30 ms later."""
         self.elect(PeerState.LEADING, 3)
         self.reactor.advance(0.030)
-        core = Leader(3, Ensemble.from_text(MEMBERS).verifier(), History(), Timing(2000, 10, 5), config_text=MEMBERS)
+        verifier = Ensemble.from_text(MEMBERS).verifier()
+        timing = Timing(2000, 10, 5)
+        core = Leader(3, verifier, History(), timing, CommittedLog(), Unheard(), config_text=MEMBERS)
         self.chronicle.tell(Serving(7))
-        self.server.lead(7, core)
+        self.server.lead(7, core, self.host())
         return core
 
 
@@ -118,7 +143,7 @@ def test_who_looks_for_a_leader_does_not_serve() -> None:
 def test_readers_may_be_served_meanwhile() -> None:
     stage = Stage()
     stage.play(PeerState.LOOKING)
-    stage.server.serve_read_only()
+    stage.read_only()
     assert "READ-ONLY mode; serving only read-only clients\n" in stage.text("srvr")
     assert "Mode: read-only\n" in stage.text("stat")
     assert stage.text("isro") == "ro"
@@ -201,7 +226,7 @@ def test_where_nobody_was_elected_nothing_is_reported() -> None:
     alone.serve_alone()
     reader = Stage()
     reader.play(PeerState.LOOKING)
-    reader.server.serve_read_only()
+    reader.read_only()
     for stage in (alone, reader):
         assert "Epoch:" not in stage.text("srvr")
         assert "election_epoch" not in stage.text("mntr")

@@ -5,10 +5,10 @@ from typing import Any
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.prep import PrepRequestProcessor
+from zktw.pipeline.primary import Primary
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker, password_of
-from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
