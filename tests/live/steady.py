@@ -15,7 +15,7 @@ from ensemble import HOST
 
 TIMEOUT_MS = 20_000
 ANSWER_S = 20.0
-ATTACH_S = 20.0
+ATTACH_S = 1.0
 PAUSE_S = 0.001
 CREATE, SET, GET, SYNC = 1, 5, 4, 9
 OPEN_ACL = struct.pack(">iii5si6s", 1, 31, 5, b"world", 6, b"anyone")
@@ -57,12 +57,14 @@ class Steady(threading.Thread):
 
     def _attach(self) -> None:
         self.knocks += 1
+        self._drop()
         self._link = socket.create_connection((HOST, self._ports[self._at]), ATTACH_S)
         self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._link.settimeout(ANSWER_S)
         body = struct.pack(">iqiqi16s?", 0, self._zxid, TIMEOUT_MS, self._session, 16, self._password, False)
         self._link.sendall(_text(body))
+        self._link.settimeout(ATTACH_S)
         answer = self._read()
+        self._link.settimeout(ANSWER_S)
         _, timeout_ms, session, _ = struct.unpack_from(">iiqi", answer)
         if timeout_ms <= 0:
             raise RuntimeError("the session has expired")

@@ -26,6 +26,7 @@ class Service:
         self.stmk_refusal = b""
         # What serves sessions: nothing does.
         self.pipeline: Any = None
+        self.hold_ms = 0.0
 
     def word_for(self, first: bytes) -> str | None:
         return {b"ruok": "ruok", b"stmk": "stmk", b"\xff\xf4\xff\xfd": "telnet close"}.get(first)

@@ -168,17 +168,25 @@ class ClientCnxn(Protocol):
         except WireError as error:
             self._refuse(str(error))
             return
-        self._count_packets(1)
         pipeline = self._factory.service.pipeline
         if pipeline is not None:
             pipeline.enter()
         if pipeline is None or self._factory.service.pipeline is not pipeline:
+            if self._factory.holds(self):
+                return
+            self._count_packets(1)
             self._factory.turned_away(self, request)
             self._close()
             return
+        self._count_packets(1)
         self._held = bytes(self._start[WORD_BYTES + length :])
         self._start.clear()
         self._open(pipeline, request)
+
+    def admit(self) -> None:
+        """It waited for a service that was soon to come."""
+        if not self._over and not self._is_deaf:
+            self._on_start(bytes(self._start[:WORD_BYTES]))
 
     def _open(self, pipeline: Pipeline, request: ConnectRequest) -> None:
         client = self.client = Client(self._factory.next_number(), self.host, self)
@@ -372,7 +380,7 @@ class ClientCnxn(Protocol):
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._start and not self._over:
+        if self._start and not self._over and not self._factory.is_held(self):
             log.warn(
                 "client connection of {peer} ended in the middle of a frame, after {held} bytes",
                 peer=self.peer,

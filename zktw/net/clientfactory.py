@@ -48,6 +48,10 @@ class ClientCnxnFactory(ServerFactory):
         self._cnxns: dict[ClientCnxn, None] = {}
         # Deadlines. Patience is the same for all, so the first in the dict is the first to be too late.
         self._deadlines: dict[ClientCnxn, float] = {}
+        # Clients that came while a new leader was looked for, and when they have waited long enough.
+        self._waiting: dict[ClientCnxn, None] = {}
+        self._hold: Any = None
+        self._is_deaf = False
         self._number = 0
         self._by_host: dict[str, int] = {}
         self._alarm: Any = None
@@ -57,6 +61,8 @@ class ClientCnxnFactory(ServerFactory):
 
     def buildProtocol(self, addr: Any) -> ClientCnxn | None:
         host = plain_host(str(getattr(addr, "host", "?")))
+        if self._is_deaf:
+            return None
         if 0 < self._max_client_cnxns <= self._by_host.get(host, 0):
             self._reject(host, f"its address has {self._max_client_cnxns} connections (maxClientCnxns)")
         elif 0 < self._max_cnxns <= len(self._cnxns):
@@ -101,6 +107,29 @@ class ClientCnxnFactory(ServerFactory):
         """So many have come."""
         self.service.count("bytes_received_count", count)
 
+    def holds(self, cnxn: ClientCnxn) -> bool:
+        """Whether a client may wait for a service that is soon to come: it need not connect again and again."""
+        hold_ms = self.service.hold_ms
+        if hold_ms <= 0:
+            return False
+        self._waiting[cnxn] = None
+        if self._hold is None:
+            self._hold = self._reactor.callLater(hold_ms / 1000, self.admit)
+        return True
+
+    def is_held(self, cnxn: ClientCnxn) -> bool:
+        """Whether it waits so."""
+        return cnxn in self._waiting
+
+    def admit(self) -> None:
+        """Clients that waited are served now, or turned away."""
+        if self._hold is not None and self._hold.active():
+            self._hold.cancel()
+        self._hold = None
+        waiting, self._waiting = self._waiting, {}
+        for cnxn in waiting:
+            cnxn.admit()
+
     def turned_away(self, cnxn: ClientCnxn, request: ConnectRequest) -> None:
         """A client came while none is served. It learns of that as from an Apache server: the connection ends."""
         self.service.count("cnxn_closed_without_zk_server_running")
@@ -115,6 +144,7 @@ class ClientCnxnFactory(ServerFactory):
     def closed(self, cnxn: ClientCnxn) -> None:
         """A connection ended."""
         self._deadlines.pop(cnxn, None)
+        self._waiting.pop(cnxn, None)
         if cnxn not in self._cnxns:
             return
         del self._cnxns[cnxn]
@@ -145,6 +175,8 @@ class ClientCnxnFactory(ServerFactory):
 
     def deafen_all(self) -> None:
         """The server is about to stop: what was asked is answered, and nothing more is taken."""
+        self._is_deaf = True
+        self.admit()
         for cnxn in self._cnxns:
             cnxn.deafen()
 

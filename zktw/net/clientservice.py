@@ -62,6 +62,10 @@ class Service(Interface):
     def pipeline(self) -> Pipeline | None:
         """What serves sessions; None while there are none."""
 
+    @property
+    def hold_ms(self) -> float:
+        """How long a client that comes now may wait until sessions are served; 0 or less: not at all."""
+
     def word_for(self, first: bytes) -> str | None:
         """The four-letter word that these four bytes are, or None."""
 

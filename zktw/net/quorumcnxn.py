@@ -199,6 +199,13 @@ class LearnerHandlerCnxn(Protocol):
         self.events = None
         self._end()
 
+    def finish(self) -> None:
+        """End it when all that was said has left; nothing of it is told any more."""
+        self.events = None
+        self._outbox.close()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
     def _end(self) -> None:
         self._outbox.close()
         self.transport.abortConnection()

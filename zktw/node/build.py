@@ -64,7 +64,8 @@ class Node(Service):
         self.config = config
         self.clock = Clock(reactor)
         self.chronicle = Chronicle(self.clock, config.my_sid)
-        self._fail = fail
+        self._is_failing = False
+        self._fail = fail = self._noting(fail)
         self._systemd = systemd
         self._worker = workers("journal")
         self._housekeeper = workers("snapshots")
@@ -120,6 +121,13 @@ class Node(Service):
             self.peer.reconfiguring.move_clients = self._move_clients
         if systemd is not None:
             self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
+
+    def _noting(self, fail: Callable[[int, str], None]) -> Callable[[int, str], None]:
+        def noted(code: int, reason: str) -> None:
+            self._is_failing = True
+            fail(code, reason)
+
+        return noted
 
     def privilegedStartService(self) -> None:
         """Bind the low ports, as long as that is allowed."""
@@ -255,9 +263,8 @@ class Node(Service):
         self._purge_alarm.set(None)
         if self.collector is not None:
             self.collector.stop()
-        self.server.stop_serving()
-        resigned = self._stop_data() if self.peer is None else self.peer.stop()
         closed = self._client_listener.close()
+        resigned = self._stop_data() if self.peer is None else self._resign(self.peer)
         if self.peer is not None and self.keeper is not None:
             # Snapshots that are under way are given up.
             resigned.addCallback(lambda _: self.keeper.stop() if self.keeper is not None else None)
@@ -270,8 +277,21 @@ class Node(Service):
         resigned.addCallback(lambda _: maybeDeferred(super(Node, self).stopService))
         return resigned
 
+    def _resign(self, peer: QuorumPeer) -> Deferred[Any]:
+        """What was taken is answered first, unless we end because we cannot go on."""
+        self._clients.deafen_all()
+        self.server.is_stopping = True
+        limit_ms = 0 if self._is_failing else self.config.replication.resign_timeout_ms
+
+        def leave(_: None) -> Deferred[Any]:
+            self.server.stop_serving()
+            return peer.stop()
+
+        return peer.drain(limit_ms).addCallback(leave)
+
     def _stop_data(self) -> Deferred[None]:
         """What clients were promised is written first; what they ask meanwhile is not taken any more."""
+        self.server.stop_serving()
         self._clients.deafen_all()
         if self.server.data is not None:
             self.server.data.stop()

@@ -42,7 +42,7 @@ from zktw.wire.peers import QuorumPacket, encode_bare_run
 from zktw.wire.txn import decode_txn
 from zktw.zab.committedlog import Entry
 from zktw.zab.follower import Follower
-from zktw.zab.learner import Learner
+from zktw.zab.learner import Learner, LearnerStage
 
 log = Logger()
 
@@ -96,6 +96,14 @@ class FollowingRole:
         if not self._means.quorum_listener.needs_privileges:
             self._means.quorum_listener.close()
         self._search.start()
+
+    def deafen(self) -> None:
+        """See resigning.Ending: clients are not heard, and nobody else asks us for anything."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """See resigning.Ending."""
+        return self._over or self._host is None or not self._host.service.outstanding
 
     def stop(self) -> Deferred[None]:
         self._over = True
@@ -184,6 +192,9 @@ class FollowingRole:
 
     def on_batch_end(self) -> None:
         """That was all for now."""
+        if self._core.stage is LearnerStage.TREE:
+            # A large tree is no silence.
+            self._core.heard(self._means.clock.now_ms())
         if self._host is not None and not self._over:
             self._host.enter()
             if self._over:

@@ -62,7 +62,7 @@ class LeadingRole:
             epoch_wait_ms=means.config.max_time_to_wait_for_epoch_ms,
         )
         self._driver = Driver(means.clock, self._core, self._carry_out)
-        self._over = False
+        self._over = self._is_resigning = False
         self._reconfig = ReconfigLeading(means, self._core, self._resign, self._recount)
         self._cnxns: dict[int, LearnerHandlerCnxn] = {}
         self._logs = LogReading(means, self._log_read)
@@ -92,6 +92,17 @@ class LeadingRole:
         if not self._over:
             self._means.quorum_port.lead(self)
 
+    def deafen(self) -> None:
+        """See resigning.Ending."""
+        self._is_resigning = True
+        if self._remote is not None:
+            self._remote.is_deaf = True
+
+    @property
+    def is_quiet(self) -> bool:
+        """See resigning.Ending."""
+        return self._over or not self._core.broadcast.outstanding
+
     def stop(self) -> Deferred[None]:
         self._over = True
         self._driver.stop()
@@ -101,7 +112,10 @@ class LeadingRole:
             self._host.close()
         cnxns, self._cnxns = self._cnxns, {}
         for cnxn in cnxns.values():
-            cnxn.abort()
+            if self._is_resigning and not cnxn.backlog:
+                cnxn.finish()
+            else:
+                cnxn.abort()
         return self._keeper.settle(self._core.broadcast.outstanding).addCallback(lambda _: self._note_history())
 
     def _note_history(self) -> None:

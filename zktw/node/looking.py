@@ -74,6 +74,14 @@ class LookingRole:
         host.start(ReadOnly(host))
         means.server.serve_read_only(host)
 
+    def deafen(self) -> None:
+        """See resigning.Ending."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """See resigning.Ending: whoever only reads waits for nothing."""
+        return True
+
     def stop(self) -> Deferred[Any]:
         self._over = True
         self._begin.set(None)

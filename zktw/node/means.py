@@ -17,6 +17,7 @@ from zktw.node.clock import Clock, Random, wall_ms
 from zktw.node.driver import Driver
 from zktw.node.keeper import Keeper
 from zktw.node.reconfiguring import Reconfiguring
+from zktw.node.resigning import Ending
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import Ensemble
@@ -126,7 +127,7 @@ class Means:
         return min(self.config.jute_maxbuffer + self.config.jute_extra, 2**31 - 1)
 
 
-class Role(Protocol):
+class Role(Ending, Protocol):
     """What the peer tells the role it plays."""
 
     def start(self) -> None:

@@ -24,6 +24,7 @@ from zktw.node.leading import LeadingRole
 from zktw.node.looking import LookingRole
 from zktw.node.means import Means, Role
 from zktw.node.reconfiguring import Reconfiguring, read_ensemble
+from zktw.node.resigning import drain, in_turn
 from zktw.node.server import ZooKeeperServer
 from zktw.quorum.election import FastLeaderElection
 from zktw.quorum.ensemble import QuorumServer
@@ -188,19 +189,32 @@ class QuorumPeer:
             self._changing = True
             self._play(PeerState.LOOKING, LookingRole(self._means), "start")
 
+    def drain(self, limit_ms: float) -> Deferred[None]:
+        """Begin nothing more for anybody; fires when what is in flight is done, or after limit_ms."""
+        return succeed(None) if self._role is None else drain(self._clock, self._role, limit_ms)
+
     def stop(self) -> Deferred[Any]:
-        """Resign: close learner and election sockets, vote no more; then wait for writes under way."""
+        """Resign: vote no more, then close the learners' sockets; fires when the writes under way have ended.
+
+        Those who lose us with the latter are to see at once that we are gone, and to wait for no vote of ours.
+        """
         if not self._running:
             return succeed(None)
         self._running = False
         self._changes.clear()
+        self._elections.stop()
+        # The port first: who dials it is refused then, and need not wonder whether we have only hung up.
+        return in_turn(self._clock, self._election_listener.close(), self._hang_up)
+
+    def _hang_up(self) -> Deferred[Any]:
+        self._manager.stop()
+        return in_turn(self._clock, succeed(None), self._leave)
+
+    def _leave(self) -> Deferred[Any]:
         role, self._role = self._role, None
         left = succeed(None) if role is None else role.stop()
         self._quorum_port.drop()
-        closed = [self._quorum_listener.close(), self._election_listener.close()]
-        self._manager.stop()
-        self._elections.stop()
-        return DeferredList([left, *closed])
+        return DeferredList([left, self._quorum_listener.close()])
 
     # -- election port -----------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ FRESH_NODE_COUNT = 5
 FRESH_PATHS = ("", "/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota")
 TRACE_MASK = 0b100110010
 EXPIRY_BUCKET_MS = 10_000
+# Leaders change within tens of milliseconds, with Apache's servers among them within hundreds.
+HOLD_MS = 500
 
 _MODES = {PeerState.LEADING: "leader", PeerState.FOLLOWING: "follower", PeerState.OBSERVING: "observer"}
 
@@ -69,6 +71,7 @@ class ZooKeeperServer:
         self._leader_core: Leader | None = None
         self._sizes = (0, 0)
         self._lost_ms: float | None = None
+        self.is_stopping = False
         self._epoch_agreed_ms: float | None = None
         chronicle.listen(self._on_happening)
 
@@ -141,6 +144,9 @@ class ZooKeeperServer:
     def _begin_serving(self) -> None:
         self._serving_since_ms = self._clock.now_ms()
         self.look_at_sizes()
+        if self.clients is not None:
+            # Not before the role has told its first.
+            self._clock.soon(self.clients.admit)
 
     def _note_election(self) -> None:
         now_ms = self._clock.now_ms()
@@ -190,6 +196,13 @@ class ZooKeeperServer:
     def pipeline(self) -> DataHost | None:
         """What serves sessions, as long as it does."""
         return self.data if self.is_serving else None
+
+    @property
+    def hold_ms(self) -> float:
+        """How long a client that comes now may wait for a new leader, instead of asking elsewhere, or again."""
+        if self._lost_ms is None or self.is_stopping or self.is_established:
+            return 0
+        return self._lost_ms + HOLD_MS - self._clock.now_ms()
 
     # -- facts -------------------------------------------------------------------------------------------------------
 

@@ -34,9 +34,13 @@ class RemoteRequests:
         self._sessions = service.tracker.sessions
         self._sync = sync
         self.answers: list[tuple[int, bytes]] = []
+        # We are about to stop: the next leader is asked by whoever still wants something.
+        self.is_deaf = False
 
     def on_request(self, connection: int, packet: QuorumPacket) -> None:
         """See zab.requests."""
+        if self.is_deaf:
+            return
         data = packet.data
         if data is None or len(data) < _ID_BYTES + BODY:
             raise WireError(f"a REQUEST of {0 if data is None else len(data)} bytes")
