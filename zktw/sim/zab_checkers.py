@@ -51,6 +51,8 @@ class ZabCheckers(Checkers):
         self.syncs: dict[str, int] = {}
         self._ensemble = world
         self._feeds: dict[Learner, _Feed] = {}
+        # By server: the connection on which it has last acknowledged an epoch.
+        self._newest: dict[int, Learner] = {}
         self.platters = {sid: self._make_platter(server) for sid, server in world.servers.items()}
         # By server: a tree that it was sent, and what is in that of which it is not known whether it is committed.
         self._given: dict[int, tuple[int, list[int]]] = {}
@@ -158,9 +160,13 @@ class ZabCheckers(Checkers):
 
     def check_before_epoch(self, sid: int, epoch: int) -> None:
         """What a new epoch stands for is on the disk before the epoch is: a crash between would claim it (bug 4643)."""
-        for learner, feed in self._feeds.items():
-            if learner.server.sid == sid and learner.epoch == epoch and feed.newleader and not feed.acknowledged:
-                self.check_promise(sid, feed)
+        learner = self._newest.get(sid)
+        feed = self._feeds.get(learner) if learner is not None else None
+        # After a write that has failed nothing more is written, whatever is tried.
+        if learner is None or feed is None or learner.epoch != epoch or sid in self._ensemble.disk_failed:
+            return
+        if feed.newleader and not feed.acknowledged:
+            self.check_promise(sid, feed)
 
     # -- packets -----------------------------------------------------------------------------------------------------
 
@@ -170,6 +176,7 @@ class ZabCheckers(Checkers):
         sid, zxid = learner.server.sid, packet.zxid
         if packet.type == PacketType.ACKEPOCH:
             self._feeds[learner] = _Feed(zxid)
+            self._newest[sid] = learner
             platter = self.look_at(sid)
             if zxid != -1 and counter_of(zxid) and not platter.holds(zxid):
                 self.fail(f"D3: server {sid} says that it holds {format_zxid(zxid)}, which is not on its disk")
