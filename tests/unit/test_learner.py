@@ -1,5 +1,7 @@
 """A learner's way from FOLLOWERINFO to UPTODATE: what is due at each stage, what is durable before which word."""
 
+import struct
+
 import pytest
 
 from zktw.terms.codes import PacketType
@@ -9,10 +11,12 @@ from zktw.wire.effects import (
     LeaderLost,
     PersistEpoch,
     PersistTree,
+    PersistTxns,
     ReadTree,
     Send,
     Serving,
     Synchronised,
+    Truncate,
     ZabEffect,
 )
 from zktw.wire.peers import (
@@ -42,6 +46,22 @@ def leaderinfo(epoch: int = EPOCH, version: int = PROTOCOL_VERSION) -> QuorumPac
 def packet(kind: PacketType, zxid: int = NEWLEADER_ZXID, data: bytes | None = None) -> QuorumPacket:
     """A packet of the leader."""
     return QuorumPacket(kind, zxid, data)
+
+
+def txn(counter: int, epoch: int = EPOCH) -> tuple[int, bytes]:
+    """A transaction of which no more is read than its zxid."""
+    zxid = make_zxid(epoch, counter)
+    return zxid, struct.pack(">qiqqi", 1, 1, zxid, 0, -1)
+
+
+def proposal(counter: int, epoch: int = EPOCH) -> QuorumPacket:
+    """PROPOSAL of txn()."""
+    return QuorumPacket(PacketType.PROPOSAL, *txn(counter, epoch))
+
+
+def commit(counter: int, epoch: int = EPOCH) -> QuorumPacket:
+    """COMMIT of txn()."""
+    return packet(PacketType.COMMIT, make_zxid(epoch, counter))
 
 
 def acks() -> Send:
@@ -77,6 +97,11 @@ def learner_at(stage: LearnerStage, *, observer: bool = False, mode: str = "DIFF
         if stage == LearnerStage.TREE:
             return learner
         learner.on_tree(0)
+    elif mode == "TRUNC" or stage == LearnerStage.TRUNCATING:
+        learner.on_packet(packet(PacketType.TRUNC, make_zxid(2, 0)), 0)
+        if stage == LearnerStage.TRUNCATING:
+            return learner
+        learner.on_truncated(0)
     else:
         learner.on_packet(packet(PacketType.DIFF, make_zxid(4, 0)), 0)
     if stage == LearnerStage.NEWLEADER:
@@ -112,29 +137,48 @@ DUE: dict[LearnerStage, dict[PacketType, tuple[QuorumPacket, list[ZabEffect], Le
             [ReadTree(make_zxid(4, 0))],
             LearnerStage.TREE,
         ),
+        PacketType.TRUNC: (
+            packet(PacketType.TRUNC, make_zxid(2, 0)),
+            [Truncate(make_zxid(2, 0))],
+            LearnerStage.TRUNCATING,
+        ),
     },
     LearnerStage.TREE: {},
+    LearnerStage.TRUNCATING: {
+        PacketType.NEWLEADER: (packet(PacketType.NEWLEADER, data=CONFIG), [], LearnerStage.TRUNCATING),
+    },
     LearnerStage.NEWLEADER: {
         PacketType.NEWLEADER: (
             packet(PacketType.NEWLEADER, data=CONFIG),
             [PersistEpoch("currentEpoch", EPOCH)],
             LearnerStage.WRITING,
         ),
-        PacketType.PING: (packet(PacketType.PING), [], LearnerStage.NEWLEADER),
     },
-    LearnerStage.WRITING: {PacketType.PING: (packet(PacketType.PING), [], LearnerStage.WRITING)},
+    LearnerStage.WRITING: {},
     LearnerStage.UPTODATE: {
         PacketType.UPTODATE: (packet(PacketType.UPTODATE, -1), [acks(), Serving(EPOCH)], LearnerStage.SERVING),
-        PacketType.PING: (packet(PacketType.PING), [], LearnerStage.UPTODATE),
     },
-    LearnerStage.SERVING: {
-        PacketType.PING: (
-            packet(PacketType.PING),
-            [Send(0, QuorumPacket(PacketType.PING, NEWLEADER_ZXID, b""))],
-            LearnerStage.SERVING,
-        ),
-    },
+    # The role has a core of its own for what comes then.
+    LearnerStage.SERVING: {},
 }
+SYNCHRONISING = (LearnerStage.TRUNCATING, LearnerStage.NEWLEADER, LearnerStage.WRITING, LearnerStage.UPTODATE)
+for synchronising in SYNCHRONISING:
+    DUE[synchronising][PacketType.PING] = (packet(PacketType.PING), [], synchronising)
+    DUE[synchronising][PacketType.PROPOSAL] = (proposal(1), [], synchronising)
+
+
+def reason_of(stage: LearnerStage, kind: PacketType, observer: bool) -> str:
+    """Why the role ends when this comes with zxid 1 of the epoch, and zeroes."""
+    if stage in SYNCHRONISING:
+        if kind in (PacketType.INFORM, PacketType.INFORMANDACTIVATE):
+            return f"{kind.name} 0x500000001 without that transaction" if observer else f"{kind.name} to a follower"
+        if kind in (PacketType.COMMIT, PacketType.COMMITANDACTIVATE):
+            return f"{kind.name} 0x500000001, which is not the oldest proposal"
+        if kind == PacketType.NEWLEADER and stage in (LearnerStage.NEWLEADER, LearnerStage.TRUNCATING):
+            return "NEWLEADER 0x500000001 in epoch 5"
+    if stage == LearnerStage.SYNC and kind == PacketType.TRUNC:
+        return "TRUNC to 0x500000001, and we hold 0x300000000"
+    return f"{kind.name} 0x500000001 while {stage.value}"
 
 
 @pytest.mark.parametrize("observer", [False, True], ids=["follower", "observer"])
@@ -150,12 +194,7 @@ def test_each_packet_at_each_stage(stage: LearnerStage, kind: PacketType, observ
         assert stage_of(learner) == following
         return
     effects = learner.on_packet(packet(kind, make_zxid(EPOCH, 1), bytes(20)), 10)
-    reason = (
-        f"{kind.name} 0x500000001: the ensemble holds data, which this release cannot keep"
-        if kind in (PacketType.PROPOSAL, PacketType.COMMIT, PacketType.INFORM)
-        else f"{kind.name} 0x500000001 while {stage.value}"
-    )
-    assert effects == [LeaderLost(reason)]
+    assert effects == [LeaderLost(reason_of(stage, kind, observer))]
     assert stage_of(learner) == LearnerStage.ENDED
     assert learner.deadline_ms is None
 
@@ -252,9 +291,147 @@ def test_with_snap_the_tree_is_durable_before_the_epoch_and_that_before_the_ack(
     assert learner.history == History(EPOCH, EPOCH, make_zxid(4, 0))
 
 
-def test_a_snap_of_data_is_refused_before_it_is_read() -> None:
-    effects = learner_at(LearnerStage.SYNC).on_packet(packet(PacketType.SNAP, make_zxid(4, 7)), 1)
-    assert effects == [LeaderLost("SNAP of 0x400000007: the ensemble holds data, which this release cannot keep")]
+def test_with_trunc_what_the_leader_lacks_is_gone_before_the_epoch_is_written() -> None:
+    learner = learner_at(LearnerStage.TRUNCATING)
+    assert learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 1) == []
+    assert learner.history.last_zxid == make_zxid(3, 0)
+    assert learner.on_truncated(2) == [PersistEpoch("currentEpoch", EPOCH)]
+    assert learner.history == History(EPOCH, 3, make_zxid(2, 0))
+    effects = learner.on_epoch_persisted("currentEpoch", EPOCH, 3)
+    assert effects == [acks(), Synchronised("TRUNC", make_zxid(2, 0))]
+
+
+def test_with_trunc_newleader_may_come_later() -> None:
+    learner = learner_at(LearnerStage.TRUNCATING)
+    assert learner.on_truncated(1) == []
+    assert learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 2) == [PersistEpoch("currentEpoch", EPOCH)]
+
+
+@pytest.mark.parametrize("zxid", [-1, make_zxid(3, 1)])
+def test_a_trunc_to_where_we_never_were_ends_the_role(zxid: int) -> None:
+    learner = learner_at(LearnerStage.SYNC)
+    assert [type(effect) for effect in learner.on_packet(packet(PacketType.TRUNC, zxid), 1)] == [LeaderLost]
+
+
+def test_who_cannot_truncate_asks_for_a_tree_the_next_time() -> None:
+    learner = learner_at(LearnerStage.TRUNCATING)
+    assert learner.on_truncate_refused("no such place") == [LeaderLost("no such place")]
+    again = Learner(2, False, learner.history, TIMING)
+    again.start(0)
+    ack_epoch = QuorumPacket(PacketType.ACKEPOCH, -1, encode_current_epoch(-1))
+    assert again.on_packet(leaderinfo(), 1) == [EpochAgreed(EPOCH), Send(0, ack_epoch)]
+    again.on_packet(packet(PacketType.SNAP, make_zxid(4, 0)), 2)
+    again.on_tree(3)
+    again.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 4)
+    again.on_tree_persisted(make_zxid(4, 0))
+    assert again.history == History(EPOCH, 3, make_zxid(4, 0))
+
+
+# -- transactions --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_committed_before_newleader_is_durable_before_the_epoch() -> None:
+    learner = learner_at(LearnerStage.NEWLEADER)
+    for counter in (1, 2):
+        assert learner.on_packet(proposal(counter, 4), 1) == []
+        assert learner.on_packet(commit(counter, 4), 1) == []
+    effects = learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 2)
+    assert effects == [PersistTxns((txn(1, 4), txn(2, 4)))]
+    assert learner.history.last_zxid == make_zxid(3, 0)
+    assert learner.on_txns_persisted(make_zxid(4, 2)) == [PersistEpoch("currentEpoch", EPOCH)]
+    assert learner.history == History(EPOCH, 3, make_zxid(4, 2))
+    assert learner.on_epoch_persisted("currentEpoch", EPOCH, 3)[0] == acks()
+
+
+def test_what_was_committed_behind_a_tree_is_written_behind_it() -> None:
+    """What gathered while the tree was sent may be in it already."""
+    learner = learner_at(LearnerStage.TREE)
+    learner.on_tree(1)
+    for said in (proposal(9, 3), commit(9, 3), proposal(1, 4), commit(1, 4)):
+        assert learner.on_packet(said, 1) == []
+    effects = learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 2)
+    assert effects == [PersistTree(make_zxid(4, 0))]
+    assert learner.on_tree_persisted(make_zxid(4, 0)) == [PersistTxns((txn(1, 4),))]
+    assert learner.on_txns_persisted(make_zxid(4, 1)) == [PersistEpoch("currentEpoch", EPOCH)]
+
+
+def test_what_is_proposed_only_waits_for_uptodate() -> None:
+    learner = learner_at(LearnerStage.NEWLEADER)
+    for said in (proposal(1), proposal(2), commit(1)):
+        assert learner.on_packet(said, 1) == []
+    assert learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 1) == [PersistTxns((txn(1),))]
+    assert learner.on_packet(proposal(3), 2) == []
+    learner.on_txns_persisted(make_zxid(EPOCH, 1))
+    learner.on_epoch_persisted("currentEpoch", EPOCH, 3)
+    assert learner.on_packet(commit(2), 4) == []
+    assert learner.on_packet(packet(PacketType.UPTODATE, -1), 5) == [acks(), Serving(EPOCH)]
+    assert (list(learner.proposals), learner.commits) == ([txn(2), txn(3)], [make_zxid(EPOCH, 2)])
+    assert learner.last_zxid == make_zxid(EPOCH, 3)
+    # None of it is in our history yet.
+    assert learner.history == History(EPOCH, EPOCH, make_zxid(EPOCH, 1))
+
+
+def test_an_observer_is_told_at_once_what_is_committed() -> None:
+    learner = learner_at(LearnerStage.NEWLEADER, observer=True)
+    assert learner.on_packet(QuorumPacket(PacketType.INFORM, *txn(1)), 1) == []
+    assert learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 1) == [PersistTxns((txn(1),))]
+    assert learner.on_packet(QuorumPacket(PacketType.INFORM, *txn(2)), 2) == []
+    assert (list(learner.proposals), learner.commits) == ([txn(2)], [make_zxid(EPOCH, 2)])
+
+
+def test_a_reconfiguration_among_them_designates_a_leader() -> None:
+    designated = struct.pack(">q", 3)
+    follower = learner_at(LearnerStage.WRITING)
+    zxid, payload = txn(1)
+    follower.on_packet(proposal(1), 1)
+    assert follower.on_packet(packet(PacketType.COMMITANDACTIVATE, zxid, designated), 1) == []
+    observer = learner_at(LearnerStage.WRITING, observer=True)
+    assert observer.on_packet(packet(PacketType.INFORMANDACTIVATE, zxid, designated + payload), 1) == []
+    for learner in (follower, observer):
+        assert learner.activations == [(zxid, 3)]
+        assert (list(learner.proposals), learner.commits) == ([(zxid, payload)], [zxid])
+
+
+@pytest.mark.parametrize("data", [None, b"", bytes(7)])
+def test_a_reconfiguration_that_designates_nobody_ends_the_role(data: bytes | None) -> None:
+    learner = learner_at(LearnerStage.WRITING)
+    learner.on_packet(proposal(1), 1)
+    effects = learner.on_packet(packet(PacketType.COMMITANDACTIVATE, make_zxid(EPOCH, 1), data), 1)
+    assert effects == [LeaderLost("a reconfiguration that designates no leader")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [proposal(2), proposal(0, 6), proposal(1, 6), QuorumPacket(PacketType.PROPOSAL, make_zxid(EPOCH, 3), txn(4)[1])],
+    ids=["once more", "the start of an epoch", "a later epoch", "another one's payload"],
+)
+def test_a_proposal_that_cannot_be_the_next_ends_the_role(said: QuorumPacket) -> None:
+    learner = learner_at(LearnerStage.NEWLEADER)
+    assert learner.on_packet(proposal(2), 1) == []
+    assert [type(effect) for effect in learner.on_packet(said, 1)] == [LeaderLost]
+
+
+def test_numbers_may_be_left_out() -> None:
+    """Old leaders of Apache's do so."""
+    learner = learner_at(LearnerStage.NEWLEADER)
+    for counter in (1, 5, 700):
+        assert learner.on_packet(proposal(counter), 1) == []
+
+
+def test_a_commit_out_of_its_turn_ends_the_role() -> None:
+    learner = learner_at(LearnerStage.NEWLEADER)
+    for counter in (1, 2):
+        learner.on_packet(proposal(counter), 1)
+    effects = learner.on_packet(commit(2), 1)
+    assert effects == [LeaderLost("COMMIT 0x500000002, which is not the oldest proposal")]
+
+
+def test_what_we_hold_already_is_passed_over() -> None:
+    learner = learner_at(LearnerStage.NEWLEADER)
+    for said in (proposal(0, 3), commit(0, 3), proposal(7, 2)):
+        assert learner.on_packet(said, 1) == []
+    assert not learner.proposals
+    assert learner.on_packet(packet(PacketType.NEWLEADER, data=CONFIG), 1) == [PersistEpoch("currentEpoch", EPOCH)]
 
 
 def test_a_newleader_of_another_epoch_ends_the_role() -> None:
@@ -271,13 +448,6 @@ def test_early_pings_are_never_answered(stage: LearnerStage, mode: str) -> None:
     for now in range(3):
         assert learner.on_packet(packet(PacketType.PING), now) == []
     assert learner.stage == stage
-
-
-@pytest.mark.parametrize("authinfo", [None, (("ip", "127.0.0.1"),)])
-def test_a_ping_is_answered_with_its_zxid_and_an_empty_list(authinfo: tuple[tuple[str, str], ...] | None) -> None:
-    ping = QuorumPacket(PacketType.PING, make_zxid(EPOCH, 9), None, authinfo)
-    answer = QuorumPacket(PacketType.PING, make_zxid(EPOCH, 9), b"", authinfo)
-    assert learner_at(LearnerStage.SERVING).on_packet(ping, 1) == [Send(0, answer)]
 
 
 def test_a_tree_that_ends_where_none_is_read_is_nothing() -> None:
@@ -318,7 +488,7 @@ def test_what_is_durable_after_the_end_is_part_of_the_history() -> None:
 def test_a_leader_that_is_silent_is_left(stage: LearnerStage) -> None:
     learner = learner_at(stage)
     settled = stage == LearnerStage.SERVING
-    patience = TIMING.sync_ms if settled else TIMING.init_ms
+    patience = TIMING.silence_ms if settled else TIMING.init_ms
     if stage == LearnerStage.UPTODATE:
         learner.on_packet(packet(PacketType.PING), 0)
     assert learner.deadline_ms == patience
@@ -332,5 +502,8 @@ def test_a_leader_that_pings_is_not_silent(stage: LearnerStage) -> None:
     learner = learner_at(stage)
     for now in range(0, 5000, 400):
         assert learner.on_deadline(now) == []
-        learner.on_packet(packet(PacketType.PING), now)
+        if stage == LearnerStage.SERVING:
+            learner.heard(now)
+        else:
+            learner.on_packet(packet(PacketType.PING), now)
     assert learner.stage == stage
