@@ -26,13 +26,14 @@ from zktw.wire.effects import (
     LearnerSynced,
     PersistEpoch,
     QuorumLost,
+    ReadLog,
     Send,
     SendTree,
     Serving,
     ZabEffect,
 )
 from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_protocol_version
-from zktw.zab.leader import EPOCH_MAX, Leader, LeaderPhase
+from zktw.zab.leader import EPOCH_MAX, EPOCHS_AHEAD_MAX, Leader, LeaderPhase
 from zktw.zab.learnerhandler import LearnerPhase
 from zktw.zab.office import History
 
@@ -114,17 +115,23 @@ def test_who_knows_an_older_configuration_is_let_in() -> None:
     assert LearnerJoined(8, 2, observer=False) in join(leader, 8, info(2, config_version=0))
 
 
-def test_a_server_that_connects_anew_takes_its_own_place() -> None:
+def test_a_server_that_connects_anew_counts_once() -> None:
     leader = new_leader(5)
     leader.start(0)
     join(leader, 1, info(1))
-    effects = join(leader, 2, info(1))
-    assert effects == [
-        LearnerJoined(2, 1, observer=False),
-        CloseLearner(1, "server 1 has connected anew"),
-    ]
+    # Its name alone ends no connection: it may be another's lie.
+    assert join(leader, 2, info(1)) == [LearnerJoined(2, 1, observer=False)]
     # Twice the same server is one: with the leader two of five.
     assert leader.phase == LeaderPhase.DISCOVERY
+
+
+def test_a_server_that_connects_anew_takes_its_own_place_once_it_acknowledges_the_epoch() -> None:
+    leader = told(5)
+    join(leader, 6, info(1))
+    assert sorted(leader.learners) == [1, 2, 3, 4, 6]
+    effects = leader.on_packet(6, ack_epoch(0, 0), 0)
+    assert effects == [CloseLearner(1, "server 1 has connected anew"), EpochAcked(1, 0, 0)]
+    assert sorted(leader.learners) == [2, 3, 4, 6]
 
 
 # -- the new epoch -------------------------------------------------------------------------------------------------
@@ -185,9 +192,19 @@ def test_a_member_at_the_last_epoch_is_turned_away_and_the_others_are_led() -> N
 
 
 def test_the_last_epoch_has_no_successor() -> None:
-    leader = new_leader(3)
+    leader = new_leader(3, history=History(accepted_epoch=EPOCH_MAX - 1))
     leader.start(0)
-    assert EpochAgreed(EPOCH_MAX) in join(leader, 1, info(1, epoch=EPOCH_MAX - 1))
+    assert EpochAgreed(EPOCH_MAX) in join(leader, 1, info(1))
+    leader = new_leader(3, history=History(accepted_epoch=EPOCH_MAX))
+    leader.start(0)
+    assert lost(join(leader, 1, info(1))) == f"epoch {EPOCH_MAX} is the last one there is"
+
+
+def test_who_claims_an_epoch_that_nobody_can_have_reached_is_turned_away() -> None:
+    leader = new_leader(3, history=History(accepted_epoch=7))
+    leader.start(0)
+    assert closed(join(leader, 1, info(1, epoch=7 + EPOCHS_AHEAD_MAX))) == [1]
+    assert EpochAgreed(7 + EPOCHS_AHEAD_MAX) in join(leader, 2, info(2, epoch=6 + EPOCHS_AHEAD_MAX))
 
 
 def test_an_epoch_that_has_outrun_a_term_is_passed_by_the_next() -> None:
@@ -321,12 +338,13 @@ def test_a_malformed_acknowledgement_ends_its_connection(data: bytes | None) -> 
 
 
 def test_after_the_quorum_a_late_one_may_be_ahead() -> None:
-    """It holds what no quorum has; without data there is nothing to take back."""
+    """It holds what no quorum has: our tree takes the place of that."""
     leader = told(3)
     leader.on_packet(1, ack_epoch(0, 0), 0)
     persist(leader)
     effects = leader.on_packet(2, ack_epoch(0, make_zxid(5, 0)), 0)
-    assert packets(effects) == [(2, "DIFF", 0), (2, "NEWLEADER", make_zxid(1, 0))]
+    assert effects[:2] == [Send(2, QuorumPacket(PacketType.SNAP, 0)), SendTree(2)]
+    assert packets(effects)[1:] == [(2, "NEWLEADER", make_zxid(1, 0))]
 
 
 # -- synchronisation -----------------------------------------------------------------------------------------------
@@ -343,14 +361,16 @@ def test_an_empty_member_is_sent_the_tree() -> None:
     ]
 
 
-def test_a_learner_with_transactions_is_turned_away() -> None:
+def test_what_memory_does_not_reach_is_read_from_the_log() -> None:
     leader = told(3, History(3, 3, make_zxid(3, 0)))
     leader.on_packet(1, ack_epoch(2, make_zxid(2, 17)), 0)
-    effects = persist(leader)
-    assert effects == [
-        CloseLearner(1, "it holds transactions up to 0x200000011, which this release cannot keep"),
-    ]
+    assert persist(leader) == [ReadLog(1, make_zxid(2, 17), first=True)]
     assert leader.phase == LeaderPhase.SYNCHRONISATION
+    assert leader.on_log_read(9, None) == []
+    effects = leader.on_log_read(1, None)
+    assert packets(effects) == [(1, "SNAP", make_zxid(3, 0)), (1, "NEWLEADER", make_zxid(4, 0))]
+    # Nothing is read any more.
+    assert leader.on_log_read(1, None) == []
 
 
 def test_a_quorum_that_holds_the_history_is_served() -> None:
@@ -369,10 +389,18 @@ def test_a_quorum_that_holds_the_history_is_served() -> None:
     assert packets(leader.on_packet(4, ack_epoch(0, 0), 0))[0] == (4, "DIFF", make_zxid(1, 0))
 
 
-@pytest.mark.parametrize("zxid", [0, make_zxid(1, 1), make_zxid(2, 0), -1])
+@pytest.mark.parametrize("zxid", [make_zxid(1, 1), make_zxid(2, 0)])
 def test_an_ack_of_something_else_than_newleader_ends_its_connection(zxid: int) -> None:
     leader = leader_with_learner(LearnerPhase.SYNCING)
     assert closed(leader.on_packet(7, QuorumPacket(PacketType.ACK, zxid), 0)) == [7]
+
+
+@pytest.mark.parametrize("zxid", [0, make_zxid(0, 5), -1])
+def test_an_ack_of_what_it_was_brought_up_to_date_with_is_not_that_of_newleader(zxid: int) -> None:
+    leader = leader_with_learner(LearnerPhase.SYNCING)
+    assert leader.on_packet(7, QuorumPacket(PacketType.ACK, zxid), 0) == []
+    assert leader.learners[7].phase == LearnerPhase.SYNCING
+    assert leader.on_packet(7, ack(1), 0) == [LearnerSynced(3)]
 
 
 def test_those_who_do_not_vote_do_not_make_a_quorum_of_the_synchronised() -> None:

@@ -321,10 +321,18 @@ def test_before_it_serves_a_leader_waits_for_who_has_left(phase: LeaderPhase) ->
     assert leader.phase == LeaderPhase.BROADCAST
 
 
-@pytest.mark.parametrize("counter", [0, 1, COUNTER_MAX])
-def test_acks_of_this_epoch_are_allowed_while_serving(counter: int) -> None:
+def test_acks_of_what_was_proposed_are_allowed_while_serving() -> None:
     leader = serving_leader()
-    assert leader.on_packet(1, ack(1, counter), 10) == []
+    assert leader.on_packet(1, ack(1), 10) == []
+    leader.broadcast.propose(make_zxid(1, 1), b"")
+    assert leader.on_packet(1, ack(1, 1), 10) == []
+    assert leader.broadcast.acked_by(1) == make_zxid(1, 1)
+
+
+@pytest.mark.parametrize("counter", [1, COUNTER_MAX])
+def test_an_ack_of_what_was_not_proposed_ends_its_connection(counter: int) -> None:
+    leader = serving_leader(observer=True)
+    assert closed(leader.on_packet(1, ack(1, counter), 10)) == [1]
 
 
 # -- zxids ---------------------------------------------------------------------------------------------------------

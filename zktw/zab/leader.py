@@ -161,7 +161,7 @@ class Leader:
     def on_log_read(self, connection: int, tail: Tail | None) -> list[ZabEffect]:
         """What ReadLog has found; None: our log does not reach back so far, or reading it costs more than the tree."""
         handler = self.learners.get(connection)
-        if handler is None or self.phase == LeaderPhase.ENDED:
+        if handler is None or handler.phase != LearnerPhase.READING_LOG or self.phase == LeaderPhase.ENDED:
             return []
         try:
             return self._newleader(handler, self._synchroniser.on_log_read(handler, tail))
