@@ -17,7 +17,7 @@ TIMEOUT_MS = 20_000
 ANSWER_S = 20.0
 ATTACH_S = 1.0
 PAUSE_S = 0.001
-CREATE, SET, GET, SYNC = 1, 5, 4, 9
+CREATE, GET, SET = 1, 4, 5
 OPEN_ACL = struct.pack(">iii5si6s", 1, 31, 5, b"world", 6, b"anyone")
 
 
@@ -107,6 +107,10 @@ class Steady(threading.Thread):
                 time.sleep(PAUSE_S)
         except (RuntimeError, AssertionError) as error:
             self.trouble = f"{type(error).__name__}: {error}"
+
+    def read(self) -> None:
+        """Read the node once, where this writer is not started. Raises OSError once the server ends the connection."""
+        self._ask(GET, _text(self._path) + b"\0")
 
     def halt(self) -> None:
         """Stop, and leave the session to its timeout. Raises AssertionError where it had trouble."""
