@@ -358,6 +358,7 @@ class FollowingRole:
             keeper.append(zxid, payload)
         written = keeper.journal.drained()
         applied = self._apply(txns)
+        written.addCallback(lambda _: keeper.journal.expect_good())
         work = written.addCallback(lambda _: applied)
         self._then(work, partial(self._txns_persisted, txns[-1][0]))
 

@@ -196,6 +196,11 @@ class Journal:
         """Fires when the tree is on disk as the snapshot of this zxid."""
         return self._run(self._datadir.write_snapshot, zxid, body)
 
+    def expect_good(self) -> None:
+        """All that was drained is on disk, then: or a StorageError."""
+        if self._failed:
+            raise StorageError("nothing more is written, since a write has failed")
+
     def drained(self) -> Deferred[None]:
         """Write what is queued; fires when every write has ended, and what waited for it has been told."""
         self.flush()
