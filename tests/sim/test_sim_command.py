@@ -92,9 +92,7 @@ def test_an_ensemble_with_clients_tells_its_story(capsys: pytest.CaptureFixture[
     assert main(words.split()) == 0
     told = capsys.readouterr().out
     assert "server 4  is OBSERVING" in told
-    assert re.search(
-        r"^seed 2: all invariants held; \d{2,} transactions, .* 1 epochs", told, re.MULTILINE
-    )
+    assert re.search(r"^seed 2: all invariants held; \d{2,} transactions, .* 1 epochs", told, re.MULTILINE)
 
 
 def test_a_range_of_ensembles_with_clients_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,10 +168,11 @@ def test_unknown_keys_share_one_warning() -> None:
 
 
 def test_keys_without_effect_share_one_warning_each_kind() -> None:
-    config = load(f"{STANDALONE}nio.numWorkerThreads=3\nadmin.serverPort=9\njvm.pause.monitor=true\ncommitLogCount=5")
+    keys = "nio.numWorkerThreads=3\nadmin.serverPort=9\njvm.pause.monitor=true\nadmin.idleTimeout=5"
+    config = load(STANDALONE + keys)
     assert config.warnings == (
         "has meaning on a JVM only and is without effect: jvm.pause.monitor, nio.numWorkerThreads",
-        "has no effect in this release: admin.serverPort, commitLogCount",
+        "has no effect in this release: admin.idleTimeout, admin.serverPort",
     )
 
 
@@ -281,18 +282,18 @@ def test_describe_an_ensemble() -> None:
         "purge: every 1 h, 3 kept",
         "properties:",
         "  snapCount=10",
+        "  commitLogCount=10",
         "  cnxTimeout=100",
         "  4lw.commands.whitelist=*",
         "only for a JVM, without effect:",
         "  nio.numWorkerThreads=2",
         "without effect in this release:",
-        "  commitLogCount=10",
         "  ssl.keyStore.password=***",
         "unknown, kept without effect:",
         "  foo=bar",
         "warning: unknown, kept without effect: foo",
         "warning: has meaning on a JVM only and is without effect: nio.numWorkerThreads",
-        "warning: has no effect in this release: commitLogCount, ssl.keyStore.password",
+        "warning: has no effect in this release: ssl.keyStore.password",
     ]
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.prep import PrepRequestProcessor
+from zktw.pipeline.primary import Primary
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker, password_of
-from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.terms.errors import WireError
 from zktw.tree.database import Database

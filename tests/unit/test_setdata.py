@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from zktw.pipeline.auth import Authentication
 from zktw.pipeline.prep import PrepRequestProcessor
+from zktw.pipeline.primary import Primary
 from zktw.pipeline.request import Client
 from zktw.pipeline.service import DataService
 from zktw.pipeline.sessions import SessionTracker
-from zktw.pipeline.primary import Primary
 from zktw.terms.codes import OpCode
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest

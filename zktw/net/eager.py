@@ -9,7 +9,7 @@ from typing import Any
 
 
 def eager_write(transport: Any) -> Callable[[bytes], None]:
-    """What writes to this transport; its own write() where it is no plain socket's: others buffer in ways of their own."""
+    """What writes to this transport; its own write() where that is no plain socket's: others buffer otherwise."""
     write: Callable[[bytes], None] = transport.write
     if not all(hasattr(transport, name) for name in ("writeSomeData", "dataBuffer", "_tempDataLen")):
         return write
