@@ -71,16 +71,8 @@ class Node(Service):
         self._housekeeper = workers("snapshots")
         self._datadir = DataDir(files, config.data_dir, config.data_log_dir)
         self._random = random
-        data = config.data
-        txn_log = TxnLog(
-            self._datadir,
-            preallocate_bytes=data.prealloc_kb * KILOBYTE,
-            size_limit_bytes=data.log_size_limit_kb * KILOBYTE if data.log_size_limit_kb > 0 else -1,
-            sync=data.force_sync,
-            entry_bytes_max=entry_bytes_max(config),
-        )
         self.journal = Journal(
-            self._datadir, self._worker, txn_log, self.clock.now_ms, self.clock.soon if quick_writes else None
+            self._datadir, self._worker, self._txn_log(), self.clock.now_ms, self.clock.soon if quick_writes else None
         )
         self.keeper: Keeper | None = None
         self._committed = CommittedLog(count_max=config.replication.commit_log_count)
@@ -121,6 +113,16 @@ class Node(Service):
             self.peer.reconfiguring.move_clients = self._move_clients
         if systemd is not None:
             self.chronicle.listen(lambda _now_ms, _happening: systemd.status(self.server.status_line()))
+
+    def _txn_log(self) -> TxnLog:
+        data = self.config.data
+        return TxnLog(
+            self._datadir,
+            preallocate_bytes=data.prealloc_kb * KILOBYTE,
+            size_limit_bytes=data.log_size_limit_kb * KILOBYTE if data.log_size_limit_kb > 0 else -1,
+            sync=data.force_sync,
+            entry_bytes_max=entry_bytes_max(self.config),
+        )
 
     def _noting(self, fail: Callable[[int, str], None]) -> Callable[[int, str], None]:
         def noted(code: int, reason: str) -> None:
