@@ -33,9 +33,9 @@ from zktw.wire.effects import (
     ZabEffect,
 )
 from zktw.wire.peers import PROTOCOL_VERSION, QuorumPacket, encode_protocol_version
-from zktw.zab.leader import EPOCH_MAX, EPOCHS_AHEAD_MAX, Leader, LeaderPhase
+from zktw.zab.leader import Leader, LeaderPhase
 from zktw.zab.learnerhandler import LearnerPhase
-from zktw.zab.office import History
+from zktw.zab.office import EPOCH_MAX, EPOCHS_AHEAD_MAX, History
 
 # What a learner may say, by how far it has come, and what follows.
 DUE: dict[LearnerPhase, dict[PacketType, tuple[QuorumPacket, list[ZabEffect]]]] = {

@@ -186,6 +186,19 @@ def test_without_a_greatest_wait_an_elector_may_look() -> None:
     assert leader.phase == LeaderPhase.DISCOVERY
 
 
+@pytest.mark.parametrize("phase", UNSETTLED, ids=lambda phase: phase.name)
+def test_voters_that_are_gone_are_not_waited_for(phase: LeaderPhase) -> None:
+    """Started anew, they would find a leader that has no quorum, and be no quorum without it."""
+    leader = leader_in(phase)
+    assert leader.on_gone([2]) == []
+    assert leader.on_gone([1, 2]) == [QuorumLost("voters 2, 1 will not come")]
+    assert leader.phase == LeaderPhase.ENDED
+
+
+def test_a_leader_that_serves_goes_by_its_connections() -> None:
+    assert serving_leader().on_gone([1, 2]) == []
+
+
 # -- pings and silence ---------------------------------------------------------------------------------------------
 
 

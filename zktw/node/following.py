@@ -15,6 +15,7 @@ from zktw.node.dataparts import make_database
 from zktw.node.driver import Driver
 from zktw.node.means import Means
 from zktw.node.observermaster import ObserverMasterPort
+from zktw.node.probing import Probing
 from zktw.node.reconfigfollowing import ReconfigFollowing
 from zktw.node.search import Search
 from zktw.pipeline.copied import read_copied
@@ -74,6 +75,7 @@ class FollowingRole:
         )
         self._driver = Driver(means.clock, self._core, self._carry_out)
         self._search = Search(means, self._leader, self._connected, self._give_up)
+        self._probing = Probing(means, self._give_up)
         # Whom we learn from: the leader, or, an observer, a follower of it.
         self._master = self._leader
         self._observer_master: ObserverMasterPort | None = None
@@ -108,6 +110,7 @@ class FollowingRole:
     def stop(self) -> Deferred[None]:
         self._over = True
         self._search.stop()
+        self._probing.stop()
         self._driver.stop()
         if self._host is not None:
             self._host.close()
@@ -136,11 +139,13 @@ class FollowingRole:
         self._cnxn, self._master = cnxn, sid
         cnxn.events = self
         self._means.chronicle.tell(Connected(sid))
+        self._probing.start(sid)
         self._driver.do(self._core.start(self._means.clock.now_ms()))
 
     def on_notification(self, notification: Notification) -> None:
         """It may tell that who is searched for is no leader."""
         self._search.on_notification(notification)
+        self._probing.heard(notification.sid)
 
     def on_disconnected(self, sid: int) -> None:
         """It may tell that who is searched for is gone."""
@@ -154,6 +159,7 @@ class FollowingRole:
     def on_packet(self, packet: QuorumPacket) -> None:
         """The leader said this."""
         if self._follower is None:
+            self._probing.heard(self._master)
             self._driver.do(self._core.on_packet(packet, self._means.clock.now_ms()))
             return
         try:
@@ -252,6 +258,7 @@ class FollowingRole:
 
     def _serve(self, epoch: int) -> None:
         means, keeper = self._means, self._keeper
+        self._probing.stop()
         self._reconfig.adopt(self._core.config_text)
         means.show_config()
         # A client may have seen the leader say that the epoch has begun.

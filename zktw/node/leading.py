@@ -128,7 +128,9 @@ class LeadingRole:
         self._driver.do(self._core.on_vote(notification, self._means.clock.now_ms()))
 
     def on_disconnected(self, sid: int) -> None:
-        """What counts is the learner's connection."""
+        """What counts is the learner's connection; but who is gone for good will never make one."""
+        gone = [voter for voter in self._means.ensemble.voters if self._means.election.is_gone(voter)]
+        self._driver.do(self._core.on_gone(gone))
 
     # -- the connections' events -------------------------------------------------------------------------------------
 

@@ -240,7 +240,11 @@ class QuorumPeer:
 
     def on_refused(self, sid: int) -> None:
         """No process of sid is there."""
+        if not self._running:
+            return
         self._elections.do(self._election.on_refused(sid, self._clock.now_ms()))
+        if self._role is not None:
+            self._role.on_disconnected(sid)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

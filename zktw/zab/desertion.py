@@ -6,7 +6,7 @@ from zktw.zab.office import History
 
 
 class Desertion:
-    """Of one leader that has no epoch yet. Times are monotonic milliseconds.
+    """Of one leader that does not serve yet. Times are monotonic milliseconds.
 
     electors are the voters whose votes elected it, in round `round_`; epoch_wait_ms is leader.maxTimeToWaitForEpoch.
     """
@@ -32,9 +32,18 @@ class Desertion:
             self._deserters[sid] = None
         elif notification.vote.leader == self._my_sid:
             self._deserters.pop(sid, None)
+        return self._judge(verifier, "want another leader")
+
+    def on_gone(self, sids: list[int], verifier: QuorumVerifier) -> str:
+        """No processes of these are there: started anew, they will know nothing of us. Why to lead no more, or ""."""
+        for sid in sids:
+            self._deserters[sid] = None
+        return self._judge(verifier, "will not come")
+
+    def _judge(self, verifier: QuorumVerifier, what: str) -> str:
         loyal = [voter for voter in verifier.voters if voter not in self._deserters]
         if not verifier.contains_quorum(loyal):
-            return f"voters {', '.join(map(str, self._deserters))} want another leader"
+            return f"voters {', '.join(map(str, self._deserters))} {what}"
         return ""
 
     def _deserts(self, notification: Notification) -> bool:

@@ -30,16 +30,11 @@ from zktw.zab.committedlog import CommittedLog
 from zktw.zab.desertion import Desertion
 from zktw.zab.learnerhandler import LearnerHandler, LearnerPhase
 from zktw.zab.membership import Membership
-from zktw.zab.office import History, SyncRules, Timing
+from zktw.zab.office import EPOCH_MAX, EPOCHS_AHEAD_MAX, History, SyncRules, Timing
 from zktw.zab.patience import heard_until_ms, lags, patience_ms
 from zktw.zab.requests import Requests
 from zktw.zab.synchroniser import Synchroniser
 from zktw.zab.syncing import Tail
-
-# Epochs are signed 32-bit numbers on the wire.
-EPOCH_MAX = 2**31 - 1
-# No server is so many elections ahead of the others.
-EPOCHS_AHEAD_MAX = 2**20
 
 
 class LeaderPhase(Enum):
@@ -113,10 +108,7 @@ class Leader:
 
     def on_closed(self, connection: int) -> list[ZabEffect]:
         """A learner's connection ended."""
-        handler = self._forget(connection)
-        if handler is None or self.phase == LeaderPhase.ENDED:
-            return []
-        return self._check_quorum()
+        return [] if self._forget(connection) is None else self._check_quorum()
 
     def _forget(self, connection: int) -> LearnerHandler | None:
         self.broadcast.leave(connection)
@@ -169,11 +161,19 @@ class Leader:
             return self._close(handler, str(error))
 
     def on_vote(self, notification: Notification, now_ms: float) -> list[ZabEffect]:
-        """A voter's word on the election port. While no epoch is agreed, it may tell that it will not come."""
-        waits = self.phase in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH)
-        if not waits or notification.sid not in self.membership.verifier.voters:
+        """A voter's word on the election port. Before we serve, it may tell that it will not come."""
+        sid, early = notification.sid, self.phase in (LeaderPhase.DISCOVERY, LeaderPhase.EPOCH)
+        # Who has come goes by its connection, once the epoch is acknowledged.
+        there = () if early else [handler.sid for handler in self.learners.values()]
+        if not self._waits or sid not in self.membership.verifier.voters or sid in there:
             return []
-        reason = self._desertion.on_vote(notification, self.membership.verifier, now_ms - self._began_ms)
+        waited_ms = now_ms - self._began_ms if early else -1
+        reason = self._desertion.on_vote(notification, self.membership.verifier, waited_ms)
+        return self._end(reason) if reason else []
+
+    def on_gone(self, sids: list[int]) -> list[ZabEffect]:
+        """No processes of these are there, as their hosts tell."""
+        reason = self._desertion.on_gone(sids, self.membership.verifier) if self._waits else ""
         return self._end(reason) if reason else []
 
     def on_deadline(self, now_ms: float) -> list[ZabEffect]:
@@ -189,6 +189,10 @@ class Leader:
         if self.deadline_ms is not None:
             self.deadline_ms = min(self._ping_ms, self.lease_ms + 1)
         return effects
+
+    @property
+    def _waits(self) -> bool:
+        return self.phase not in (LeaderPhase.BROADCAST, LeaderPhase.ENDED)
 
     @property
     def lease_ms(self) -> float:
@@ -280,8 +284,6 @@ class Leader:
             # Observers raise the epoch too, though they do not count for the quorum.
             self._epoch_max = max(self._epoch_max, epoch_of(packet.zxid))
             return effects + self._maybe_agree(now_ms)
-        if self.phase == LeaderPhase.ENDED:
-            return effects
         if epoch_of(packet.zxid) > self.epoch and handler.sid in self.membership.members:
             self.history.epoch_heard = max(self.history.epoch_heard, epoch_of(packet.zxid))
             # It has promised not to follow us, and could not join before the next election, whenever that comes.
@@ -376,10 +378,8 @@ class Leader:
 
     def _check_quorum(self) -> list[ZabEffect]:
         """End the term as soon as the learners that are left are no quorum."""
-        if self.phase != LeaderPhase.BROADCAST:
-            return []
         left = [h.sid for h in self._in_phase(LearnerPhase.SERVING) if not h.observer]
-        if self.membership.has_quorum([self.my_sid, *left]):
+        if self.phase != LeaderPhase.BROADCAST or self.membership.has_quorum([self.my_sid, *left]):
             return []
         return self._end(f"only {[self.my_sid, *left]} are left, which is no quorum")
 

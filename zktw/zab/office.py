@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+# Epochs are signed 32-bit numbers on the wire.
+EPOCH_MAX = 2**31 - 1
+# No server is so many elections ahead of the others.
+EPOCHS_AHEAD_MAX = 2**20
+
 
 @dataclass(slots=True)
 class History:
