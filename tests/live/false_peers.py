@@ -27,15 +27,16 @@ from kills import CREATE2, OK, OPEN_ACL, Link, buf, i32, i64, text
 from zktw.terms.codes import PacketType
 from zktw.terms.errors import WireError
 from zktw.terms.vote import Notification, PeerState, Vote
+from zktw.tree.database import Database
 from zktw.wire.framing import FrameSplitter
-from zktw.wire.peers import PacketParser, QuorumPacket, encode_packet
-from zktw.wire.snapstream import fresh_snapshot_stream
+from zktw.wire.peers import TREE_SIGNATURE, PacketParser, QuorumPacket, encode_packet
 from zktw.wire.votes import decode_notification, encode_notification, encode_opening
 
 CLOSE_S = 5.0
 PROTOCOL = i32(0x10000)
 # No bit or two make these a member's.
 STRANGERS = (0x77_77_77_77, 0x0FFF_FFFF_FFFF, 0x5A5A_5A5A)
+FRESH_STREAM = b"".join(Database().image().pieces()) + TREE_SIGNATURE
 WORD_MAX = 2**31 - 1
 KINDS = list(PacketType)
 # What a false peer's packet may have as its data.
@@ -481,7 +482,7 @@ def leader_attacks(stage: str, epoch: int, held: int) -> list[tuple[str, bytes]]
         ]
         return found
     if stage == "acknowledged":
-        tree = fresh_snapshot_stream()
+        tree = FRESH_STREAM
         snap = bare(15, now)
         found += [
             ("TRUNC to what is not held", bare(14, held + 1000)),
@@ -647,7 +648,7 @@ def random_leaders(report: Report, seed: int, count: int) -> None:
                     serve(false, node)
                 term = lead(false, "acknowledged")
                 now, last = term.newleader, max(term.held, term.newleader)
-                sync = rng.choice((bare(13, term.held), bare(15, now) + fresh_snapshot_stream(), bare(14, term.held)))
+                sync = rng.choice((bare(13, term.held), bare(15, now) + FRESH_STREAM, bare(14, term.held)))
                 txns = [
                     proposal(last + k) + rng.choice((b"", bare(4, last + k))) for k in range(1, rng.randrange(1, 5))
                 ]

@@ -10,8 +10,8 @@ from ensemble import Ensemble, Node, missing, wait_until
 from zktw.storage.datadir import DataDir
 from zktw.storage.files import RealFiles
 from zktw.storage.recovery import recover
+from zktw.storage.snapformat import SnapshotEncoder
 from zktw.tree.database import Database
-from zktw.wire.snapstream import fresh_snapshot_body
 
 pytestmark = [
     pytest.mark.live,
@@ -34,6 +34,13 @@ def ours_in(node: Node) -> DataDir:
     return datadir
 
 
+def fresh_file() -> bytes:
+    """The fresh tree as a whole file."""
+    encoder = SnapshotEncoder()
+    body = b"".join(Database().image().pieces())
+    return encoder.begin() + encoder.add(body) + encoder.end(0, digest=None, last_zxid=None)
+
+
 def zxid_of(node: Node) -> int:
     found = re.search(r"^Zxid: 0x([0-9a-f]+)$", node.ask("srvr"), re.MULTILINE)
     assert found is not None
@@ -44,7 +51,7 @@ def test_apache_starts_on_our_snapshot() -> None:
     with Ensemble(["apache38"], standalone=True) as ensemble:
         (apache,) = ensemble.nodes
         # Not 0: an Apache server that took no notice of the file would begin at 0.
-        ours_in(apache).write_snapshot(3 << 32, fresh_snapshot_body())
+        ours_in(apache).put_snapshot(3 << 32, fresh_file())
         ensemble.start(apache)
         ensemble.wait_serving(apache)
         assert apache.mode() == "standalone"
@@ -67,7 +74,7 @@ def test_apache_refuses_our_snapshot_with_a_flipped_bit() -> None:
     """That it reads ours to the seal, so that the other tests mean something."""
     with Ensemble(["apache38"], standalone=True) as ensemble:
         (apache,) = ensemble.nodes
-        ours_in(apache).write_snapshot(3 << 32, fresh_snapshot_body())
+        ours_in(apache).put_snapshot(3 << 32, fresh_file())
         path = directory_of(apache) / "snapshot.300000000"
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1

@@ -22,9 +22,6 @@ class WrittenDown(DataDir):
     def write_epoch(self, name: str, epoch: int) -> None:
         self._note(name, epoch)
 
-    def write_snapshot(self, zxid: int, body: bytes) -> None:
-        self._note("snapshot", zxid, body)
-
     def _note(self, *what: Any) -> None:
         if self.fails:
             raise StorageError("/data/version-2/currentEpoch: cannot be written: No space left on device")
@@ -101,14 +98,14 @@ def append(journal: Journal, *zxids: int) -> None:
 
 def test_writes_go_to_the_thread_in_order(journal: Journal, datadir: WrittenDown, worker: HeldWorker) -> None:
     order: list[str] = []
-    journal.write_snapshot(1 << 32, b"tree").addCallback(lambda _: order.append("tree"))
+    journal.write_epoch("acceptedEpoch", 2).addCallback(lambda _: order.append("accepted"))
     journal.write_epoch("currentEpoch", 1).addCallback(lambda _: order.append("epoch"))
     assert datadir.written == []
     worker.let()
-    assert order == ["tree"]
+    assert order == ["accepted"]
     worker.let()
-    assert order == ["tree", "epoch"]
-    assert datadir.written == [("snapshot", 1 << 32, b"tree"), ("currentEpoch", 1)]
+    assert order == ["accepted", "epoch"]
+    assert datadir.written == [("acceptedEpoch", 2), ("currentEpoch", 1)]
 
 
 def test_a_failed_write_is_told(journal: Journal, datadir: WrittenDown, worker: HeldWorker) -> None:
@@ -143,15 +140,15 @@ def test_a_write_asked_for_by_one_just_told_is_waited_for_too(journal: Journal, 
     order: list[str] = []
 
     def next_write(_: None) -> None:
-        order.append("tree")
+        order.append("accepted")
         journal.write_epoch("currentEpoch", 1).addCallback(lambda _: order.append("epoch"))
 
-    journal.write_snapshot(1 << 32, b"tree").addCallback(next_write)
+    journal.write_epoch("acceptedEpoch", 1).addCallback(next_write)
     journal.drained().addCallback(lambda _: order.append("drained"))
     worker.let()
-    assert order == ["tree"]
+    assert order == ["accepted"]
     worker.let()
-    assert order == ["tree", "epoch", "drained"]
+    assert order == ["accepted", "epoch", "drained"]
 
 
 class TestLog:
@@ -246,7 +243,7 @@ class TestLog:
         append(journal, 3)
         journal.flush()
         refused: list[str] = []
-        for write in (journal.write_epoch("currentEpoch", 1), journal.truncate(1), journal.write_snapshot(1, b"")):
+        for write in (journal.write_epoch("currentEpoch", 1), journal.truncate(1), journal.forget_after(1)):
             write.addErrback(lambda failure: refused.append(failure.getErrorMessage()))
         assert refused == ["nothing more is written, since a write has failed"] * 3
         drained: list[None] = []

@@ -13,7 +13,8 @@ from twisted.logger import LogLevel
 from zktw.node.clock import Random
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.zxid import epoch_of, make_zxid
-from zktw.wire.snapstream import fresh_snapshot_stream
+from zktw.tree.database import Database
+from zktw.wire.peers import TREE_SIGNATURE
 
 STAGES = ("introduced", "acknowledged", "in DIFF", "behind NEWLEADER", "served")
 DUE = {
@@ -26,6 +27,7 @@ DUE = {
 # Two terms have been served, and three transactions been logged, before anything goes wrong.
 EPOCH, HELD = 3, make_zxid(2, 3)
 NEW = make_zxid(EPOCH, 0)
+FRESH_STREAM = b"".join(Database().image().pieces()) + TREE_SIGNATURE
 OPEN_ACL = bytes.fromhex("000000010000001f00000005776f726c6400000006616e796f6e65")
 
 
@@ -61,7 +63,7 @@ def lead(server: QuorumServer, stage: str) -> tuple[Wire, int]:
     }
     for name in STAGES[1 : STAGES.index(stage) + 1]:
         if name == "in DIFF" and wire.heard()[-1].zxid == -1:
-            wire.say(packet(PacketType.SNAP, HELD) + fresh_snapshot_stream())
+            wire.say(packet(PacketType.SNAP, HELD) + FRESH_STREAM)
         else:
             wire.tell(*said[name])
         server.settle()
@@ -98,7 +100,7 @@ def attacks(stage: str) -> list[tuple[str, bytes]]:
             ("LEADERINFO of an old protocol", packet(17, NEW, b"\0\0\0\1")),
         ]
     if stage == "acknowledged":
-        tree, snap = fresh_snapshot_stream(), packet(15, NEW)
+        tree, snap = FRESH_STREAM, packet(15, NEW)
         return [
             *found,
             ("TRUNC to what is not held", packet(14, HELD + 1000)),
@@ -226,7 +228,7 @@ def test_what_is_proposed_before_uptodate_is_due_then(stage: str) -> None:
 
 def test_a_tree_that_is_cut_off_changes_nothing() -> None:
     """Bugs 2872 and 3642: half a tree must not be taken for a whole one."""
-    stream = packet(15, NEW) + fresh_snapshot_stream()
+    stream = packet(15, NEW) + FRESH_STREAM
     for at in range(len(packet(15, NEW)), len(stream) - 1, 7):
         server = experienced()
         wire, _ = lead(server, "acknowledged")
@@ -251,7 +253,7 @@ def test_conversations_spoilt_at_random_end_no_process(seed: int) -> None:
         held, new = wire.heard()[-1].zxid, make_zxid(epoch, 0)
         sync = (
             packet(13, held),
-            packet(15, new) + fresh_snapshot_stream(),
+            packet(15, new) + FRESH_STREAM,
             packet(14, held),
             packet(14, HELD),
         )[random.randrange(4)]

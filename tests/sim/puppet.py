@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from freshtree import FRESH_STREAM
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
 from zktw.sim.reactor import SimReactor
@@ -25,7 +26,6 @@ from zktw.wire.peers import (
     encode_packet,
     encode_protocol_version,
 )
-from zktw.wire.snapstream import fresh_snapshot_stream
 from zktw.wire.votes import Opening, decode_notification, encode_opening, read_opening
 
 
@@ -210,7 +210,7 @@ class _LeaderEnd(Protocol):
                 case PacketType.ACKEPOCH:
                     self._send(QuorumPacket(self._mode, make_zxid(epoch_of(self._zxid) - 1, 0)))
                     if self._mode == PacketType.SNAP:
-                        self.transport.write(fresh_snapshot_stream())
+                        self.transport.write(FRESH_STREAM)
                     self._send(QuorumPacket(PacketType.NEWLEADER, self._zxid, b""))
                 case PacketType.ACK:
                     self._acks += 1

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from freshtree import fresh_file
 from puppet import Holding, Puppet
 from twisted.internet.protocol import Factory, Protocol
 from wiretap import Wire
@@ -18,12 +19,10 @@ from zktw.sim.schedule import Process
 from zktw.sim.story import describe
 from zktw.sim.world import DATA, ELECTION_PORT, QUORUM_PORT, World
 from zktw.storage.datadir import VERSION_DIRECTORY
-from zktw.storage.snapformat import encode_snapshot
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import Notification, PeerState, Vote
 from zktw.terms.zxid import format_zxid
 from zktw.wire.effects import EpochAcked, PersistEpoch, PersistTree
-from zktw.wire.snapstream import fresh_snapshot_body
 from zktw.wire.votes import encode_notification
 
 # Every packet takes the same time, and so does every errand of a storage thread: order does not hang on chance.
@@ -128,7 +127,7 @@ class Scenario:
 
     @command(r"disk of (\d+): the fresh tree of (0x\w+)")
     def _snapshot(self, sid: str, zxid: str) -> Iterator[str]:
-        self._put(int(sid), f"snapshot.{int(zxid, 16):x}", encode_snapshot(fresh_snapshot_body()))
+        self._put(int(sid), f"snapshot.{int(zxid, 16):x}", fresh_file())
         yield from ()
 
     @command(r"disk of (\d+) is full")

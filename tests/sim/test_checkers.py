@@ -3,13 +3,12 @@
 import re
 
 import pytest
+from freshtree import fresh_file
 
 from zktw.sim.checkers import Checkers
 from zktw.sim.world import DATA, World
 from zktw.storage.datadir import VERSION_DIRECTORY, DataDir
-from zktw.storage.snapformat import encode_snapshot
 from zktw.terms.vote import PeerState
-from zktw.wire.snapstream import fresh_snapshot_body
 
 
 def world_with(files: dict[str, bytes]) -> World:
@@ -27,7 +26,7 @@ def world_with(files: dict[str, bytes]) -> World:
     return world
 
 
-BEHIND = {"acceptedEpoch": b"1", "currentEpoch": b"0", "snapshot.100000000": encode_snapshot(fresh_snapshot_body())}
+BEHIND = {"acceptedEpoch": b"1", "currentEpoch": b"0", "snapshot.100000000": fresh_file()}
 
 
 def test_an_epoch_behind_its_history_catches_up_before_the_first_vote() -> None:

@@ -1,18 +1,17 @@
 """The ledger of an ensemble and the platters of its members: what they take, and what they find wrong."""
 
 import pytest
+from freshtree import fresh_file
 
 from zktw.node.clock import Random
 from zktw.sim.disk import SimDisk
 from zktw.sim.ledger import Ledger
 from zktw.sim.platter import Platter
 from zktw.storage.datadir import VERSION_DIRECTORY, DataDir
-from zktw.storage.snapformat import encode_snapshot
 from zktw.storage.txnlog import TxnLog
 from zktw.terms.codes import OpCode
 from zktw.terms.zxid import make_zxid
 from zktw.wire.records import OPEN_ACL
-from zktw.wire.snapstream import fresh_snapshot_body
 from zktw.wire.txn import CreateTxn, TxnHeader, encode_txn
 
 
@@ -89,7 +88,7 @@ class Member:
         datadir = DataDir(self.disk, "/data", "/data")
         datadir.prepare(True)
         # A cut goes back to a snapshot, and this one is below all that is cut here.
-        datadir.files.write(f"/data/{VERSION_DIRECTORY}/snapshot.0", encode_snapshot(fresh_snapshot_body()))
+        datadir.files.write(f"/data/{VERSION_DIRECTORY}/snapshot.0", fresh_file())
         self.log = TxnLog(datadir, preallocate_bytes=8192, size_limit_bytes=-1, sync=True)
         self.seen: list[int] = []
         self.platter = Platter(self.disk, "/data/version-2", lambda zxid, payload: self.seen.append(zxid))

@@ -5,25 +5,24 @@ from dataclasses import dataclass
 
 import pytest
 from memory_files import MemoryFiles
+from wholefiles import fresh_body, snapshot_file
 
 from zktw.storage.datadir import NEW_PREFIX, DataDir
 from zktw.storage.recovery import Recovered, Rules, recover
-from zktw.storage.snapformat import encode_snapshot
 from zktw.terms.errors import StorageError
 from zktw.tree.database import Database
-from zktw.wire.snapstream import fresh_snapshot_body
 
 DATA = "/data/version-2"
 LOGS = "/logs/version-2"
-FRESH = encode_snapshot(fresh_snapshot_body())
+FRESH = snapshot_file(fresh_body())
 LOG_HEADER = b"ZKLG" + bytes([0, 0, 0, 2]) + bytes(8)
 
 
 def with_node(path: str) -> bytes:
     """A whole snapshot file whose tree has one node more."""
-    body = fresh_snapshot_body()
+    body = fresh_body()
     node = len(path).to_bytes(4, "big") + path.encode() + bytes(4) + b"\xff" * 8 + bytes(60)
-    return encode_snapshot(body[:-5] + node + body[-5:])
+    return snapshot_file(body[:-5] + node + body[-5:])
 
 
 def with_damage(content: bytes) -> bytes:
@@ -181,7 +180,7 @@ class TestSnapshots:
         assert start(datadir).last_zxid == 2 << 32
 
     def test_the_configuration_node_may_hold_its_text(self, files: MemoryFiles, datadir: DataDir) -> None:
-        content = encode_snapshot(fresh_snapshot_body(b"server.1=h:2888:3888:participant\nversion=0"))
+        content = snapshot_file(fresh_body(b"server.1=h:2888:3888:participant\nversion=0"))
         files.put(f"{DATA}/snapshot.100000000", content)
         assert start(datadir).last_zxid == 1 << 32
 

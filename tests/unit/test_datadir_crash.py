@@ -14,17 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_files import MemoryFiles, PowerCut
+from wholefiles import fresh_body, snapshot_file
 
 from zktw.storage.datadir import NEW_PREFIX, DataDir
 from zktw.storage.recovery import recover
-from zktw.storage.snapformat import encode_snapshot
 from zktw.terms.zxid import epoch_of
 from zktw.tree.database import Database
 from zktw.wire.effects import EpochName
-from zktw.wire.snapstream import fresh_snapshot_body
 
 DATA = "/data/version-2"
-BODY = fresh_snapshot_body(b"server.1=h:1:2:participant\nversion=0")
+BODY = fresh_body(b"server.1=h:1:2:participant\nversion=0")
 
 
 @dataclass
@@ -46,7 +45,7 @@ def start(files: MemoryFiles) -> Found:
 def established() -> tuple[MemoryFiles, DataDir]:
     """A server that has lived through epoch 9."""
     files = MemoryFiles()
-    files.put(f"{DATA}/snapshot.900000000", encode_snapshot(BODY))
+    files.put(f"{DATA}/snapshot.900000000", snapshot_file(BODY))
     files.put(f"{DATA}/acceptedEpoch", b"9")
     files.put(f"{DATA}/currentEpoch", b"9")
     return files, DataDir(files, "/data", "/data")
@@ -98,14 +97,14 @@ def test_an_epoch_is_the_old_or_the_new_one_never_garbage(name: EpochName) -> No
 def test_a_snapshot_is_there_or_not_never_a_part() -> None:
     def make() -> tuple[MemoryFiles, Callable[[], object]]:
         files, datadir = established()
-        return files, lambda: datadir.write_snapshot(10 << 32, BODY)
+        return files, lambda: datadir.put_snapshot(10 << 32, snapshot_file(BODY))
 
     done = len(done_by(make))
     for cut_after, files in every_crash(make):
         if cut_after == done:
             assert files.exists(f"{DATA}/snapshot.a00000000")
         if files.exists(f"{DATA}/snapshot.a00000000"):
-            assert files.read(f"{DATA}/snapshot.a00000000") == encode_snapshot(BODY)
+            assert files.read(f"{DATA}/snapshot.a00000000") == snapshot_file(BODY)
         assert start(files).last_zxid == (10 << 32 if files.exists(f"{DATA}/snapshot.a00000000") else 9 << 32)
 
 
@@ -167,7 +166,7 @@ def follow(files: MemoryFiles, epoch: int, snap: bool, promised: Promised) -> No
     datadir.write_epoch("acceptedEpoch", epoch)
     promised.accepted = epoch
     if snap:
-        datadir.write_snapshot(epoch << 32, BODY)
+        datadir.put_snapshot(epoch << 32, snapshot_file(BODY))
         promised.zxid = epoch << 32
     datadir.write_epoch("currentEpoch", epoch)
     promised.current = epoch

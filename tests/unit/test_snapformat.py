@@ -6,16 +6,19 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wholefiles import fresh_body, snapshot_file
 
-from zktw.storage.snapformat import TAIL, Compression, Ending, SnapshotEncoder, encode_snapshot, looks_whole
+from zktw.storage.snapformat import TAIL, Compression, Ending, SnapshotEncoder, looks_whole
 from zktw.storage.snapformat import read_snapshot as read_chunks
 from zktw.terms.errors import WireError
 from zktw.tree.database import Database
-from zktw.wire.snapstream import FRESH_NODES, SNAPSHOT_FRAME_BYTES, fresh_snapshot_body
 
 LENGTH_MAX = 4096
 HEADER = struct.pack(">iiq", 0x5A4B534E, 2, -1)
-BODY = fresh_snapshot_body(b"version=0")
+BODY = fresh_body(b"version=0")
+NODES = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"]
+# Its header and one seal.
+FRAME_BYTES = 29
 
 
 def sealed(content: bytes) -> bytes:
@@ -32,15 +35,15 @@ def read(content: bytes, name: str = "snapshot.0", piece: int = 50) -> tuple[End
 def check(content: bytes, piece: int = 50) -> tuple[int, list[str]]:
     """The number of its sessions, and the paths."""
     _, database = read(content, piece=piece)
-    return len(database.sessions), ["" if path == "/" else path for path in database.tree.nodes]
+    return len(database.sessions), list(database.tree.nodes)
 
 
 def test_header_tree_and_seal() -> None:
-    content = encode_snapshot(BODY)
+    content = snapshot_file(BODY)
     assert content == sealed(HEADER + BODY)
-    assert len(content) == len(BODY) + SNAPSHOT_FRAME_BYTES
+    assert len(content) == len(BODY) + FRAME_BYTES
     assert looks_whole(len(content), content[-len(TAIL) :])
-    assert check(content) == (0, list(FRESH_NODES))
+    assert check(content) == (0, NODES)
 
 
 DIGEST = struct.pack(">qiq", 7, 2, -1)
@@ -62,10 +65,10 @@ LAST_ZXID = struct.pack(">q", 9)
 )
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_the_parts_of_every_release(parts: tuple[bytes, ...], ending: Ending, piece: int) -> None:
-    content = encode_snapshot(BODY)
+    content = snapshot_file(BODY)
     for part in parts:
         content = sealed(content + part)
-    assert check(content, piece) == (0, list(FRESH_NODES))
+    assert check(content, piece) == (0, NODES)
     assert read(content, piece=piece)[0] == ending
 
 
@@ -126,7 +129,7 @@ def test_a_packed_file_cut_off_or_damaged_is_found(compression: Compression) -> 
             continue
         # What gzip says of file and time, what snappy says of its release, and the text of the last seal.
         assert ending == Ending(1, 0, 2)
-        assert list(database.tree.nodes)[1:] == list(FRESH_NODES)[1:]
+        assert list(database.tree.nodes)[1:] == NODES[1:]
 
 
 def test_a_small_file_with_an_endless_tree_takes_no_memory() -> None:
@@ -141,13 +144,13 @@ def test_a_small_file_with_an_endless_tree_takes_no_memory() -> None:
 @given(sessions=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**31 - 1)), max_size=5))
 def test_sessions_are_counted(sessions: list[tuple[int, int]]) -> None:
     body = struct.pack(">i", len(sessions)) + b"".join(struct.pack(">qi", *session) for session in sessions) + BODY[4:]
-    assert check(encode_snapshot(body)) == (len(dict(sessions)), list(FRESH_NODES))
+    assert check(snapshot_file(body)) == (len(dict(sessions)), NODES)
 
 
 @given(place=st.integers(0, len(sealed(HEADER + BODY)) - len(TAIL) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found(place: int, bit: int) -> None:
     """Anywhere before the text of the seal, which has no meaning, the dbid included."""
-    content = bytearray(encode_snapshot(BODY))
+    content = bytearray(snapshot_file(BODY))
     content[place] ^= 1 << bit
     with pytest.raises(WireError, match=r"^damaged (at|behind) byte \d+: "):
         check(bytes(content))
@@ -155,7 +158,7 @@ def test_a_flipped_bit_is_found(place: int, bit: int) -> None:
 
 @given(bit=st.integers(0, 7), data=st.data())
 def test_a_flipped_bit_is_found_in_later_parts(bit: int, data: st.DataObject) -> None:
-    first = encode_snapshot(BODY)
+    first = snapshot_file(BODY)
     content = bytearray(sealed(sealed(first + DIGEST) + LAST_ZXID))
     places = range(len(first), len(content) - len(TAIL))
     content[data.draw(st.sampled_from(places))] ^= 1 << bit
@@ -166,7 +169,7 @@ def test_a_flipped_bit_is_found_in_later_parts(bit: int, data: st.DataObject) ->
 @given(length=st.integers(0, len(sealed(HEADER + BODY)) - 1))
 def test_a_file_cut_off_is_found(length: int) -> None:
     with pytest.raises(WireError, match=r"^damaged (at|behind) byte \d+: "):
-        check(encode_snapshot(BODY)[:length])
+        check(snapshot_file(BODY)[:length])
 
 
 @given(content=st.binary(max_size=200))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import DATA, create, entries, start, zxids
 from memory_files import MemoryFiles, PowerCut
+from wholefiles import snapshot_file
 
 from zktw.storage.datadir import DataDir, zxid_of_name
 from zktw.storage.logformat import HEADER, HEADER_BYTES, encode_entry
@@ -212,7 +213,7 @@ def with_history(files: MemoryFiles) -> TxnLog:
         log.roll()
         if first < 9:
             recovered = start(datadir)
-            datadir.write_snapshot(first + 3, b"".join(recovered.database.image().pieces()))
+            datadir.put_snapshot(first + 3, snapshot_file(b"".join(recovered.database.image().pieces())))
     return log
 
 
@@ -323,7 +324,7 @@ def with_epochs(rolls: set[int], snapshots: set[int]) -> MemoryFiles:
         database.replay(create(zxid))
         # At the start of the next epoch the tree is that of the last transaction before it.
         for at in snapshots & {zxid, (zxid // EPOCH + 1) * EPOCH}:
-            datadir.write_snapshot(at, b"".join(database.image().pieces()))
+            datadir.put_snapshot(at, snapshot_file(b"".join(database.image().pieces())))
     log.close()
     return files
 

@@ -10,9 +10,10 @@ from zktw.quorum.ensemble import Ensemble
 from zktw.terms.codes import PacketType
 from zktw.terms.limits import JUTE_MAXBUFFER
 from zktw.terms.zxid import counter_of, epoch_of, format_zxid
-from zktw.wire.jute import ByteFeed, Parsing
+from zktw.tree.database import Database
 from zktw.wire.peers import (
     PROTOCOL_VERSION,
+    TREE_SIGNATURE,
     PacketParser,
     QuorumPacket,
     decode_i32,
@@ -22,7 +23,6 @@ from zktw.wire.peers import (
     encode_packet,
     encode_protocol_version,
 )
-from zktw.wire.snapstream import SIGNATURE, read_tree
 
 KINDS = ("forming-and-broadcast", "sync-diff", "sync-snap", "sync-trunc", "observer", "fake-leader", "fake-follower")
 NAMES = [f"{kind}-apache{release}" for kind in KINDS for release in ("38", "39")]
@@ -40,40 +40,51 @@ def directions(name: str) -> list[tuple[dict[str, Any], bytes]]:
     return [(chunk, data) for chunk, data in streams(name) if chunk.get("port", "quorum") == "quorum"]
 
 
-def read_to_signature(feed: ByteFeed) -> Parsing[None]:
-    """A tree and the word behind it."""
-    yield from read_tree(feed, JUTE_MAXBUFFER, lambda path, data, acl, stat: None)
-    assert (yield from feed.string(len(SIGNATURE))) == SIGNATURE
+class TreeReader:
+    """The bytes of a tree and of the word behind it, as they arrive."""
+
+    def __init__(self) -> None:
+        self.read = b""
+        self.rest = b""
+        self._parser = Database().parser(JUTE_MAXBUFFER)
+        self._ended = False
+
+    def feed(self, data: bytes) -> bool:
+        """Whether that was all; rest holds what came behind."""
+        self.read += data
+        if not self._ended and self._parser.feed(data):
+            self._ended, self.rest = True, self._parser.rest
+        elif self._ended:
+            self.rest += data
+        if not self._ended or len(self.rest) < len(TREE_SIGNATURE):
+            return False
+        assert self.rest.startswith(TREE_SIGNATURE)
+        self.rest = self.rest[len(TREE_SIGNATURE) :]
+        self.read = self.read[: len(self.read) - len(self.rest)]
+        return True
 
 
 def parse(data: bytes, piece: int) -> list[QuorumPacket | bytes]:
     """The packets of one direction, which comes in pieces; after SNAP the bytes of its tree."""
     found: list[QuorumPacket | bytes] = []
     parser = PacketParser(JUTE_MAXBUFFER)
-    tree: Parsing[None] | None = None
-    stream, record = ByteFeed(), bytearray()
+    tree: TreeReader | None = None
     for start in range(0, len(data), piece):
         packets = parser.feed(data[start : start + piece])
         while True:
             if tree is not None:
-                stream.feed(parser.rest())
-                try:
-                    next(tree)
+                if not tree.feed(parser.rest()):
                     break
-                except StopIteration:
-                    tree = None
-                    stream.record_into(None)
-                    found.append(bytes(record))
-                    parser.put_back(stream.rest())
-                    packets = parser.packets()
+                found.append(tree.read)
+                parser.put_back(tree.rest)
+                tree = None
+                packets = parser.packets()
             packet = next(packets, None)
             if packet is None:
                 break
             found.append(packet)
             if packet.type == PacketType.SNAP:
-                tree = read_to_signature(stream)
-                record.clear()
-                stream.record_into(record)
+                tree = TreeReader()
     assert tree is None
     assert parser.available == 0
     return found

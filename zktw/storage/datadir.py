@@ -16,7 +16,6 @@ from zktw.storage.snapformat import (
     SNAPPY_MAGIC,
     TAIL,
     Compression,
-    encode_snapshot,
     looks_whole,
 )
 from zktw.terms.errors import StorageError
@@ -144,10 +143,6 @@ class DataDir:
     def write_epoch(self, name: EpochName, epoch: int) -> None:
         """Replace an epoch file; durable on return."""
         self._replace(self._epoch_path(name), str(epoch).encode("ascii"))
-
-    def write_snapshot(self, zxid: int, body: bytes) -> None:
-        """Write the tree of this zxid as a snapshot; durable on return."""
-        self.put_snapshot(zxid, encode_snapshot(body))
 
     def put_snapshot(self, zxid: int, content: bytes, compression: Compression = "") -> None:
         """Write a whole snapshot file; durable on return."""

@@ -192,10 +192,6 @@ class Journal:
         """Fires when the epoch is on disk."""
         return self._run(self._datadir.write_epoch, name, epoch)
 
-    def write_snapshot(self, zxid: int, body: bytes) -> Deferred[None]:
-        """Fires when the tree is on disk as the snapshot of this zxid."""
-        return self._run(self._datadir.write_snapshot, zxid, body)
-
     def expect_good(self) -> None:
         """All that was drained is on disk, then: or a StorageError."""
         if self._failed:

@@ -240,12 +240,6 @@ class _Reader:
         self._take(_SEALED.size)
 
 
-def encode_snapshot(body: bytes) -> bytes:
-    """A whole file around the body of a tree. No digest: a reader takes its absence for "not known"."""
-    encoder = SnapshotEncoder()
-    return encoder.begin() + encoder.add(body) + encoder.end(0, digest=None, last_zxid=None)
-
-
 def looks_whole(size: int, tail: bytes) -> bool:
     """The check before loading: a file cut off by a crash ends otherwise."""
     return size >= SIZE_MIN and tail == TAIL

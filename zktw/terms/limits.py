@@ -17,8 +17,6 @@ EARLY_LEARNERS_MAX = 256
 ELECTION_STRANGERS_MAX = 256
 # Elections kept for the admin interface.
 CHRONICLE_ELECTIONS_MAX = 100
-# A snapshot of the fresh tree is some hundred bytes and a configuration; one above this holds data.
-SNAPSHOT_BYTES_MAX = 1024 * 1024
 # Values that a summary keeps for its percentiles: some kilobytes each, and of these there are some dozens.
 SUMMARY_RECENT_MAX = 1024
 # The first frame of a client is a ConnectRequest: 28 bytes without a password, 45 with one and all fields.
