@@ -262,8 +262,17 @@ def test_what_a_quorum_of_new_servers_cannot_hold_is_refused() -> None:
         leading.propose(wish)
     assert caught.value.code == ErrorCode.NEW_CONFIG_NO_QUORUM
     assert leading.membership.pending is None
-    # An observer that serves may become a voter: 1, 2, 3 and 4 of seven.
-    leading.propose(Wish(joining=f"server.4=g:1:2;3,{wish.joining}"))
+    # Observer 4 serves, but acknowledges nothing: 1, 2 and 3 of seven.
+    with pytest.raises(ZkError) as caught:
+        leading.propose(Wish(joining=f"server.4=g:1:2;3,{wish.joining}"))
+    assert caught.value.code == ErrorCode.NEW_CONFIG_NO_QUORUM
+
+
+def test_an_observer_becomes_a_voter_where_the_others_are_enough() -> None:
+    leading = Leading()
+    leading.propose(Wish(joining="server.4=g:1:2;3"))
+    leading.broadcast.flush()
+    assert leading.server.reconfiguring.committed.voters == (1, 2, 3, 4)
 
 
 def test_only_one_at_a_time() -> None:

@@ -69,9 +69,16 @@ class ReconfigLeading:
         return Reconfigurer(self._members, rules, self._is_synced, self._begin)
 
     def _is_synced(self, verifier: QuorumVerifier) -> bool:
-        # Observers among them: they hold what is committed, and may become voters.
-        serving = [handler.sid for handler in self._core.learners.values() if handler.phase == LearnerPhase.SERVING]
-        return verifier.contains_quorum([self._core.my_sid, *serving])
+        # Not the observers: they acknowledge nothing before they have come anew as followers, and without a quorum of
+        # the new members that does, neither this nor anything behind it would ever be committed, by whomever leads.
+        return verifier.contains_quorum([self._core.my_sid, *self._followers()])
+
+    def _followers(self) -> list[int]:
+        return [
+            handler.sid
+            for handler in self._core.learners.values()
+            if handler.phase == LearnerPhase.SERVING and not handler.observer
+        ]
 
     def _begin(self, ensemble: Ensemble) -> None:
         verifier = ensemble.verifier()
@@ -86,11 +93,7 @@ class ReconfigLeading:
             return
         core, members, version = self._core, self._members, pending[0]
         old, new = members.committed, members.last_seen
-        followers = [
-            handler.sid
-            for handler in core.learners.values()
-            if handler.phase == LearnerPhase.SERVING and not handler.observer
-        ]
+        followers = self._followers()
         acked = {sid: core.broadcast.acked_by(sid) for sid in (core.my_sid, *followers)}
         heir = designated_leader(old, new, core.my_sid, version, acked, followers)
         told = encode_designated(core.my_sid if heir == -1 else heir)
