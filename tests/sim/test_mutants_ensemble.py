@@ -270,7 +270,7 @@ def test_4541_4712_a_role_is_over_before_its_log_is_written(monkeypatch: pytest.
 def test_2247_a_server_goes_on_when_its_log_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Keeper, "_on_failed", lambda self, failure: None)
     faults = replace(CALM, failing_sync_every_ms=1500)
-    caught("2247", "no progress", faults=faults)
+    caught("2247", "D3", "D4", "no progress", faults=faults)
 
 
 def test_1277_there_is_a_zxid_behind_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,21 +337,29 @@ def test_3127_a_snapshot_is_named_before_all_of_its_zxid_has_happened(monkeypatc
 
 
 def test_a_session_is_not_held_to_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asked of the server that it has left comes late, behind what it has asked since."""
     monkeypatch.setattr(Primary, "_refusal", lambda self, request, owner: ErrorCode.OK)
-    caught("C2", "order", "log", faults=replace(CALM, client_moves_every_ms=300, client_leaves_every_ms=800))
+    members = replace(Faults.none(), slow_link_every_ms=400)
+    caught("C2", "order", "log", faults=replace(CALM, members=members, client_moves_every_ms=150))
 
 
 # -- what clients are told ---------------------------------------------------------------------------------------------
 
 
 def test_who_has_seen_more_is_served_by_a_server_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the leader is asked about the session, its answer comes behind all that the client can have seen."""
     connect = Handshakes.connect
 
     def lenient(self: Handshakes, client: Any, asked: Any) -> str:
         return connect(self, client, replace(asked, last_zxid_seen=0))
 
+    def alone(self: Following, client: Any, session_id: int, timeout_ms: int) -> None:
+        self._service.handshakes.on_revalidated(client, True)
+
     monkeypatch.setattr(Handshakes, "connect", lenient)
-    caught("C1", faults=EnsembleFaults.usual())
+    monkeypatch.setattr(Following, "_revalidate", alone)
+    members = replace(Faults.none(), slow_link_every_ms=400)
+    caught("C1", "session", faults=replace(CALM, members=members, client_moves_every_ms=150))
 
 
 def test_sync_is_answered_by_the_follower_itself(monkeypatch: pytest.MonkeyPatch) -> None:

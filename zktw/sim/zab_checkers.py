@@ -155,7 +155,8 @@ class ZabCheckers(Checkers):
             end = pipe.near
             if pipe.port != QUORUM_PORT or end is None or end.process is not server.process:
                 continue
-            if end.connected and not end.disconnecting:
+            # One that is being made is closed as soon as it is there.
+            if end.protocol is not None and end.connected and not end.disconnecting:
                 self.fail(f"V5: server {server.sid} looks for a leader with a connection to one open")
 
     def check_before_epoch(self, sid: int, epoch: int) -> None:
