@@ -257,7 +257,11 @@ class Members:
         if (error := link.reply(1)[0]) != OK:
             return f"the write is answered {error}"
         for other, its in self.witnesses.items():
-            if trouble := self._look(other, its, path, value, watches=1 + other % len(self.witnesses) == sid):
+            try:
+                trouble = self._look(other, its, path, value, watches=1 + other % len(self.witnesses) == sid)
+            except (OSError, Violation) as error:
+                trouble = f"server {other} ({self.ensemble[other].kind}) does not show it: {error!r}"
+            if trouble:
                 return trouble
         return ""
 
