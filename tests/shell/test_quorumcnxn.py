@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from zktw.net.quorumcnxn import LearnerCnxn, LearnerHandlerCnxn, QuorumPort
 from zktw.terms.codes import OpCode, PacketType
@@ -100,6 +101,9 @@ class Learner:
         if self.end_at is None:
             self.cnxn.send(QuorumPacket(PacketType.ACK, 5))
 
+    def broken(self, failure: Failure) -> None:
+        failure.raiseException()
+
     def on_batch_end(self) -> None:
         self.batches.append(len(self.told))
 
@@ -122,6 +126,9 @@ class Leader:
         self.told.append(("packet", cnxn.number, packet.type))
         if packet.type == self.close_at:
             cnxn.abort()
+
+    def broken(self, failure: Failure) -> None:
+        failure.raiseException()
 
     def on_learner_batch_end(self, cnxn: LearnerHandlerCnxn) -> None:
         self.batches.append(len(self.told))

@@ -35,6 +35,9 @@ class LearnerEvents(Interface):
     def on_stream_error(self, reason: str) -> None:
         """The stream makes no sense any more, or has ended."""
 
+    def broken(self, failure: Failure) -> None:
+        """An invariant of ours does not hold."""
+
 
 class LearnerCnxn(Protocol):
     """A learner's end."""
@@ -70,16 +73,23 @@ class LearnerCnxn(Protocol):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.events is None:
+        events = self.events
+        if events is None:
             return
         try:
-            self._take(self.events, data)
+            self._take_batch(events, data)
+        except Exception:
+            # Twisted would end the connection, and the server would go on with half of what was to happen.
+            events.broken(Failure())
+
+    def _take_batch(self, events: LearnerEvents, data: bytes) -> None:
+        try:
+            self._take(events, data)
         except (WireError, ProtocolError) as error:
             self._tell_end(str(error))
         # The role may have ended meanwhile.
-        still: LearnerEvents | None = self.events
-        if still is not None:
-            still.on_batch_end()
+        if self.events is not None:
+            events.on_batch_end()
 
     def _take(self, events: LearnerEvents, data: bytes) -> None:
         packets = self._packets
@@ -146,6 +156,9 @@ class LeaderEvents(Interface):
 
     def on_learner_packet(self, cnxn: "LearnerHandlerCnxn", packet: QuorumPacket) -> None:
         """A learner said this."""
+
+    def broken(self, failure: Failure) -> None:
+        """An invariant of ours does not hold."""
 
     def on_learner_batch_end(self, cnxn: "LearnerHandlerCnxn") -> None:
         """All packets that arrived together have been told, or as many as the role wanted."""
@@ -214,6 +227,13 @@ class LearnerHandlerCnxn(Protocol):
         events = self.events
         if events is None:
             return
+        try:
+            self._take(events, data)
+        except Exception:
+            # Twisted would end the connection, and the server would go on with half of what was to happen.
+            events.broken(Failure())
+
+    def _take(self, events: LeaderEvents, data: bytes) -> None:
         try:
             for packet in self._packets.feed(data):
                 events.on_learner_packet(self, packet)

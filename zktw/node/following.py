@@ -208,6 +208,10 @@ class FollowingRole:
             self._core.heard(self._means.clock.now_ms())
             self._host.flush()
 
+    def broken(self, failure: Failure) -> None:
+        """See LearnerEvents."""
+        self._means.broken(failure)
+
     def on_tree(self) -> None:
         """The leader's tree has come."""
         self._driver.do(self._core.on_tree(self._means.clock.now_ms()))
@@ -374,7 +378,11 @@ class FollowingRole:
         done: Deferred[None] = Deferred()
 
         def some(start: int) -> None:
-            self._keeper.apply(txns[start : start + _SLICE])
+            try:
+                self._keeper.apply(txns[start : start + _SLICE])
+            except Exception:
+                done.errback(Failure())
+                return
             if start + _SLICE < len(txns):
                 self._means.clock.soon(partial(some, start + _SLICE))
             else:

@@ -2,6 +2,7 @@
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zktw.net.listener import Listener
 from zktw.net.quorumcnxn import LearnerHandlerCnxn, QuorumPort
@@ -95,6 +96,10 @@ class ObserverMasterPort:
     def on_learner_packet(self, cnxn: LearnerHandlerCnxn, packet: QuorumPacket) -> None:
         """An observer said this."""
         self._driver.do(self._core.on_packet(cnxn.number, packet, self._means.clock.now_ms()))
+
+    def broken(self, failure: Failure) -> None:
+        """See LeaderEvents."""
+        self._means.broken(failure)
 
     def on_learner_batch_end(self, cnxn: LearnerHandlerCnxn) -> None:
         """That was all for now: let the leader hear of it."""
