@@ -2,6 +2,7 @@
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zktw.net.quorumcnxn import LearnerHandlerCnxn
 from zktw.node.datahost import DataHost
@@ -150,6 +151,10 @@ class LeadingRole:
         if effects:
             self._driver.do(effects)
 
+    def broken(self, failure: Failure) -> None:
+        """See LeaderEvents."""
+        self._means.broken(failure)
+
     def on_learner_batch_end(self, cnxn: LearnerHandlerCnxn) -> None:
         """That was all for now."""
         self._in_batch = False
@@ -193,12 +198,8 @@ class LeadingRole:
         self._core.broadcast.on_persisted(zxid)
 
     def flush(self) -> None:
-        """See datahost.Way. Answers to learners' clients come behind the commits of the same turn."""
+        """See datahost.Way."""
         self._core.broadcast.flush()
-        if self._remote is not None and self._remote.answers:
-            answers, self._remote.answers = self._remote.answers, []
-            for connection, data in answers:
-                self.write(connection, data)
 
     def _serve(self) -> None:
         means, keeper = self._means, self._keeper
@@ -215,7 +216,7 @@ class LeadingRole:
             answers_all=True,
         )
         host.prep.reconfigurer = self._reconfig.make_reconfigurer()
-        self._remote = self._core.requests = RemoteRequests(host.service, self._primary, self._core.broadcast.sync)
+        self._remote = self._core.requests = RemoteRequests(host.service, self._primary, self._core.broadcast.answer)
         host.renew, host.lease_ms = self._renew, 0
         host.start(self)
 
@@ -253,6 +254,7 @@ class LeadingRole:
                 self._logs.read(number, zxid, first)
             case CloseLearner(number, reason) if number in self._cnxns:
                 cnxn = self._cnxns.pop(number)
+                self._logs.forget(number)
                 log.warn("closing quorum connection of {peer}: {reason}", peer=cnxn.peer, reason=reason)
                 cnxn.abort()
             case PersistEpoch(name, epoch):

@@ -25,7 +25,7 @@ from zktw.quorum.peerstate import PeerEvent
 from zktw.storage.files import IWorker
 from zktw.storage.journal import Journal
 from zktw.storage.logtail import LogTail
-from zktw.terms.errors import StorageError
+from zktw.terms.errors import NotHeldError
 from zktw.terms.vote import Notification
 from zktw.tree.database import Database
 from zktw.tree.node import data_of
@@ -95,10 +95,10 @@ class Means:
             database.set_config(text, self.ensemble.version, wall_ms())
 
     def truncate(self, zxid: int) -> Deferred[Database]:
-        """Forget all behind zxid, on disk; fires with the database as it is then. StorageError: it isn't held."""
+        """Forget all behind zxid, on disk; fires with the database as it is then. NotHeldError: it isn't held."""
         keeper = self.keeper
         if not keeper.is_logging:
-            return fail(StorageError("nothing is kept on disk that could be cut"))
+            return fail(NotHeldError("nothing is kept on disk that could be cut"))
         cut = keeper.journal.drained()
         cut.addCallback(lambda _: keeper.journal.truncate(zxid))
         return cut.addCallback(lambda _: self.reader.run(self.reload))

@@ -10,12 +10,13 @@ from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import WireError
 from zktw.wire.client import BODY, REQUEST_HEADER
-from zktw.wire.peers import QuorumPacket, encode_packet
+from zktw.wire.peers import QuorumPacket, encode_bare, encode_packet
 from zktw.wire.records import Identity
 
 _SESSION = struct.Struct(">qi")
 _VALIDITY = struct.Struct(">q?")
 _ID_BYTES = 8
+_SYNC = encode_bare(PacketType.SYNC, 0)
 _unpack_id = struct.Struct(">q").unpack_from
 _unpack_header = REQUEST_HEADER.unpack_from
 _unpack_int = struct.Struct(">i").unpack_from
@@ -24,16 +25,14 @@ _unpack_int = struct.Struct(">i").unpack_from
 class RemoteRequests:
     """Learners by the number of their connection, which owns the sessions of its clients.
 
-    sync(connection) answers a sync in its place of the order. What else learners are told gathers in `answers`: it must
-    not overtake the commits of the same turn.
+    answer(connection, packet) tells it in its place of the order: when all that was proposed before is committed.
     """
 
-    def __init__(self, service: DataService, primary: Primary, sync: Callable[[int], None]) -> None:
+    def __init__(self, service: DataService, primary: Primary, answer: Callable[[int, bytes], None]) -> None:
         self._service = service
         self._primary = primary
         self._sessions = service.tracker.sessions
-        self._sync = sync
-        self.answers: list[tuple[int, bytes]] = []
+        self._answer = answer
         # We are about to stop: the next leader is asked by whoever still wants something.
         self.is_deaf = False
 
@@ -55,7 +54,7 @@ class RemoteRequests:
                 if submit is not None and submit(None, session, cxid, frame):
                     return
         if op == OpCode.SYNC:
-            self._sync(connection)
+            self._answer(connection, _SYNC)
             return
         if op == OpCode.CREATE_SESSION:
             timeout_ms = _unpack_int(frame, BODY)[0] if len(frame) >= BODY + 4 else 0
@@ -92,8 +91,10 @@ class RemoteRequests:
             if timeout_ms > 0:
                 self._service.tracker.add(session_id, timeout_ms, self._service.now_ms)
             session.owner = connection
+        # Behind what the session has under way: its client may count its requests from 1 again, and what becomes of an
+        # old one would be taken for the answer to a new one.
         answer = QuorumPacket(PacketType.REVALIDATE, -1, _VALIDITY.pack(session_id, valid))
-        self.answers.append((connection, encode_packet(answer)))
+        self._answer(connection, encode_packet(answer))
 
     def left(self, connection: int) -> None:
         """See zab.requests. Its clients' sessions are theirs until another server, or the clock, says otherwise."""

@@ -88,7 +88,7 @@ class SessionTracker:
         self._place(session)
 
     def _place(self, session: Session) -> None:
-        self._buckets.get(session.bucket_ms, {}).pop(session.id, None)
+        self._take_out(session)
         session.bucket_ms = max(self._bucket_of(session.heard_ms + session.timeout_ms), self._next_ms)
         self._buckets.setdefault(session.bucket_ms, {})[session.id] = None
 
@@ -96,10 +96,16 @@ class SessionTracker:
         """It has ended."""
         session = self.sessions.pop(session_id, None)
         if session is not None:
-            bucket = self._buckets.get(session.bucket_ms)
-            if bucket is not None:
-                bucket.pop(session_id, None)
+            self._take_out(session)
         return session
+
+    def _take_out(self, session: Session) -> None:
+        bucket = self._buckets.get(session.bucket_ms)
+        if bucket is not None:
+            bucket.pop(session.id, None)
+            if not bucket:
+                # Where another server judges sessions no clock comes by that would remove it.
+                del self._buckets[session.bucket_ms]
 
     @property
     def deadline_ms(self) -> float:

@@ -55,7 +55,8 @@ class Broadcast:
         self.pending: tuple[int, QuorumVerifier] | None = None
         # Kinds of commit packets that are not plain COMMITs, by zxid: the two packets of a reconfiguration.
         self.activations: dict[int, tuple[bytes, bytes]] = {}
-        self._syncs: deque[tuple[int, int]] = deque()
+        # Answers that have a place in the order: up to which zxid all is to be committed before, and whose they are.
+        self._answers: deque[tuple[int, int, bytes]] = deque()
         self._to_followers: list[bytes] = []
         self._to_observers: list[bytes] = []
 
@@ -69,13 +70,13 @@ class Broadcast:
         self.last_proposed = zxid
         self._committed.begin_epoch(zxid)
 
-    def sync(self, connection: int) -> None:
-        """A learner is to be told when all that was proposed so far is committed, and of nothing later before that."""
+    def answer(self, connection: int, packet: bytes) -> None:
+        """Tell a learner this once all that was proposed so far is committed, and of nothing later before that."""
         if self.outstanding:
-            self._syncs.append((self.last_proposed, connection))
+            self._answers.append((self.last_proposed, connection, packet))
         else:
             self._write()
-            self._outlet.write(connection, encode_bare(PacketType.SYNC, 0))
+            self._outlet.write(connection, packet)
 
     def propose(self, zxid: int, payload: bytes) -> None:
         """The next transaction takes its place."""
@@ -105,8 +106,8 @@ class Broadcast:
         if sid is not None:
             self._acked.pop(sid, None)
         self.observers.pop(connection, None)
-        if self._syncs:
-            self._syncs = deque(sync for sync in self._syncs if sync[1] != connection)
+        if self._answers:
+            self._answers = deque(answer for answer in self._answers if answer[1] != connection)
 
     def acked_by(self, sid: int) -> int:
         """Up to where a server has logged, since it joined; 0 where it has said nothing yet."""
@@ -149,13 +150,13 @@ class Broadcast:
         for zxid, payload in run:
             committed.append(zxid, payload)
         self._outlet.commit(committed.last)
-        while self._syncs and self._syncs[0][0] <= committed.last:
-            zxid, connection = self._syncs.popleft()
+        while self._answers and self._answers[0][0] <= committed.last:
+            zxid, connection, packet = self._answers.popleft()
             told = [entry for entry in run if entry[0] <= zxid]
             self._tell(told)
             del run[: len(told)]
             self._write()
-            self._outlet.write(connection, encode_bare(PacketType.SYNC, 0))
+            self._outlet.write(connection, packet)
         if run:
             self._tell(run)
 

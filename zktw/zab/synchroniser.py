@@ -29,15 +29,18 @@ class Synchroniser:
         self._committed = committed
         self._broadcast = broadcast
         self._rules = rules
+        # Whom the log has failed when something was told already: they come again, and are given the tree.
+        self._failed: set[int] = set()
 
     def begin(self, handler: LearnerHandler, learners: list[LearnerHandler]) -> list[ZabEffect]:
         """All that a learner lacks; while its phase is READING_LOG there is more to come. ProtocolError: not now."""
         committed, held = self._committed, handler.last_zxid
         plan: Plan | None = Plan(PacketType.SNAP, committed.last, [])
-        if held != -1 and not self._rules.force_snapshot:
+        if held != -1 and not self._rules.force_snapshot and handler.sid not in self._failed:
             plan = plan_from_memory(committed, held)
         if handler.observer:
             self._check_room(plan is not None and plan.op == PacketType.SNAP, learners)
+        self._failed.discard(handler.sid)
         if plan is None:
             handler.phase = LearnerPhase.READING_LOG
             handler.sync_op = PacketType.DIFF
@@ -82,7 +85,9 @@ class Synchroniser:
 
     def _give_tree(self, handler: LearnerHandler, why: str) -> list[ZabEffect]:
         if handler.sent_zxid >= 0:
-            # The first packet cannot be taken back: let it come again.
+            # The first packet cannot be taken back: let it come again, but not to the same part of the log.
+            if handler.sid >= 0:
+                self._failed.add(handler.sid)
             raise ProtocolError(f"it cannot be brought up to date: {why}")
         plan = Plan(PacketType.SNAP, self._committed.last, [])
         return self._send_plan(handler, plan) + self._join(handler)
