@@ -33,8 +33,9 @@ def plan_from_memory(committed: CommittedLog, held: int) -> Plan | None:
     if held == last:
         return Plan(PacketType.DIFF, held, [])
     if held > last:
-        # The start of an epoch is no transaction that could be cut off.
-        return Plan(PacketType.TRUNC, last, []) if counter_of(held) else Plan(PacketType.SNAP, last, [])
+        # The start of an epoch is no transaction: it can neither be cut off nor be what is cut behind. Apache's
+        # learners keep the first transaction that is not before the zxid they are told.
+        return Plan(PacketType.TRUNC, committed.last_txn, []) if counter_of(held) else Plan(PacketType.SNAP, last, [])
     if held == committed.last_txn or (held > committed.last_txn and not counter_of(held)):
         return Plan(PacketType.DIFF, last, [])
     if held < committed.first or not len(committed):
