@@ -5,15 +5,22 @@ import struct
 import pytest
 from dataserver import LENGTH_MAX, TICK_MS, DataServer, create_body
 from electing import ensemble
+from logs import DATA, create, start
+from memory_files import MemoryFiles
 
 from zktw.pipeline.following import Following
 from zktw.pipeline.primary import Primary
 from zktw.pipeline.remote import RemoteRequests
 from zktw.pipeline.request import Client
 from zktw.pipeline.sessions import SessionTracker, password_of
-from zktw.storage.logtail import Tail
+from zktw.storage.datadir import DataDir
+from zktw.storage.logformat import HEADER, encode_entry
+from zktw.storage.logtail import LogTail, Tail
+from zktw.storage.snapformat import SnapshotEncoder
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import ProtocolError
+from zktw.terms.zxid import make_zxid
+from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
 from zktw.wire.effects import ReadLog, Send, SendTree
 from zktw.wire.peers import PacketParser, QuorumPacket
@@ -128,6 +135,22 @@ def test_an_old_request_is_no_answer_to_a_new_one_of_the_same_number() -> None:
     assert b"/old" not in b"".join(client.out)
 
 
+def entry(counter: int) -> bytes:
+    """An entry of a log."""
+    return encode_entry(create(make_zxid(1, counter)))
+
+
+def with_tree(counter: int) -> MemoryFiles:
+    """A disk with a snapshot of so many transactions."""
+    files, made = MemoryFiles(), Database()
+    for each in range(1, counter + 1):
+        made.replay(create(make_zxid(1, each)))
+    image, encoder = made.image(), SnapshotEncoder()
+    content = encoder.begin() + b"".join(encoder.add(piece) for piece in image.pieces())
+    files.put(f"{DATA}/snapshot.{image.zxid:x}", content + encoder.end(image.zxid, digest=None, last_zxid=None))
+    return files
+
+
 def test_whom_the_log_has_failed_is_given_the_tree() -> None:
     """It comes again with the same history; from the same damaged log it would never be brought up to date."""
 
@@ -161,3 +184,22 @@ def test_sessions_that_come_and_go_leave_nothing_where_no_clock_judges_them() ->
         tracker.add(tick, 4000, (tick + 1) * TICK_MS)
         tracker.remove(tick)
     assert not tracker._buckets
+
+
+def test_no_learner_is_served_across_what_our_log_never_got() -> None:
+    """A quorum committed 4 and 5 without us, our tree was on disk at once, and the process died before our log was."""
+    files = with_tree(5)
+    files.put(f"{DATA}/log.{make_zxid(1, 1):x}", HEADER + b"".join(entry(counter) for counter in (1, 2, 3)))
+    assert start(DataDir(files, "/data", "/data"), epochs=True).last_zxid == make_zxid(1, 5)
+    files.put(f"{DATA}/log.{make_zxid(1, 6):x}", HEADER + entry(6))
+    tail = LogTail(DataDir(files, "/data", "/data"))
+    assert tail.reach(make_zxid(1, 2)) == -1
+    assert [zxid for zxid, _ in tail.read(make_zxid(1, 5)).entries] == [make_zxid(1, 6)]
+
+
+def test_a_log_that_has_all_of_it_is_read_from_where_it_begins() -> None:
+    files = with_tree(3)
+    files.put(f"{DATA}/log.{make_zxid(1, 1):x}", HEADER + b"".join(entry(counter) for counter in (1, 2, 3, 4)))
+    start(DataDir(files, "/data", "/data"), epochs=True)
+    tail = LogTail(DataDir(files, "/data", "/data"))
+    assert tail.reach(make_zxid(1, 2)) > 0

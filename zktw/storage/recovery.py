@@ -101,6 +101,9 @@ class _Recovery:
     # The zxid that the next transaction is to follow, and where it was found.
     last_zxid: int = -1
     last_place: str = ""
+    # The zxid of the snapshot that was taken, and whether the log holds that transaction as well.
+    snapshot_zxid: int = -1
+    is_logged: bool = False
     # Snapshots newer than the one that was taken, newest first, and whether they seemed to be whole.
     passed_by: dict[str, bool] = field(default_factory=dict)
     # The zxids of these that replay has not come through yet.
@@ -137,10 +140,19 @@ class _Recovery:
             self.warnings.append(f"removed {len(orphans)} ephemerals of sessions that are over: {shown}")
         datadir.remove_marker()
         if self.rules.epochs:
+            self._note_hole()
             datadir.settle_epochs(epochs)
         return Recovered(
             last_zxid, epochs.current, epochs.accepted, database, tuple(self.warnings), self.txns, snapshot_wanted
         )
+
+    def _note_hole(self) -> None:
+        """A tree may be on disk before the log has all that led to it: a quorum need not wait for us (and a tree that
+        an Apache server has taken over never has it). No learner may be served across that.
+        """
+        zxid = self.snapshot_zxid
+        if counter_of(zxid) and zxid > 0 and not self.is_logged and zxid > self.datadir.read_log_base():
+            self.datadir.write_log_base(zxid)
 
     def load(self) -> tuple[Database, bool]:
         """What is on disk, and whether it begins without a snapshot. Changes nothing there."""
@@ -208,6 +220,7 @@ class _Recovery:
             self._expect_digest(database, ending)
             self.datadir.guard(path, partial(self.datadir.files.sync, path))
             self.last_zxid, self.last_place = database.last_zxid, path
+            self.snapshot_zxid = database.last_zxid
             return database
         if damage:
             raise StorageError(f"{damage}; no other snapshot is whole: {JOIN_ANEW}; {MOVE_AWAY}")
@@ -276,6 +289,7 @@ class _Recovery:
 
     def _replay_entry(self, database: Database, zxid: int, payload: bytes, place: str) -> None:
         self.awaited.discard(zxid)
+        self.is_logged |= zxid == self.snapshot_zxid
         if zxid <= database.last_zxid:
             if zxid >= self.last_zxid:
                 self.last_zxid, self.last_place = zxid, place
