@@ -436,7 +436,7 @@ def campaign(
     that is none ends every Apache server that applies a write below it. The ensemble goes with the first harm done.
     """
     report = Report()
-    extra = [*OPTIONS, *(("reconfigEnabled=true",) if reconfig else ())]
+    extra = [*OPTIONS, *(("reconfigEnabled=true", "skipACL=yes") if reconfig else ())]
     with Ensemble(kinds, observers, extra=extra, tick_ms=TICK_MS) as ensemble:
         start_led_by(ensemble, leader)
         members = Members(ensemble)

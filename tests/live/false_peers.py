@@ -34,8 +34,8 @@ from zktw.wire.votes import decode_notification, encode_notification, encode_ope
 
 CLOSE_S = 5.0
 PROTOCOL = i32(0x10000)
-# No bit or two make these a member's.
-STRANGERS = (0x77_77_77_77, 0x0FFF_FFFF_FFFF, 0x5A5A_5A5A)
+# No bit, and no half that becomes a small number, makes these a member's.
+STRANGERS = (0x77777777_77777777, 0x0FFF_FFFF_FFFF, 0x5A5A5A5A_5A5A5A5A)
 FRESH_STREAM = b"".join(Database().image().pieces()) + TREE_SIGNATURE
 WORD_MAX = 2**31 - 1
 KINDS = list(PacketType)
