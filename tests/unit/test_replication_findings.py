@@ -1,24 +1,33 @@
 """What a second reader of the replication found, one test a finding."""
 
 import struct
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from dataserver import LENGTH_MAX, TICK_MS, DataServer, create_body
 from electing import ensemble
 from logs import DATA, create, start
 from memory_files import MemoryFiles
+from twisted.internet import task
+from twisted.internet.defer import Deferred, succeed
 
+from zktw.node.clock import Clock
+from zktw.node.peer import QuorumPeer
 from zktw.pipeline.following import Following
 from zktw.pipeline.primary import Primary
 from zktw.pipeline.remote import RemoteRequests
 from zktw.pipeline.request import Client
 from zktw.pipeline.sessions import SessionTracker, password_of
+from zktw.quorum.peerstate import PeerEvent
 from zktw.storage.datadir import DataDir
 from zktw.storage.logformat import HEADER, encode_entry
 from zktw.storage.logtail import LogTail, Tail
 from zktw.storage.snapformat import SnapshotEncoder
 from zktw.terms.codes import OpCode, PacketType
 from zktw.terms.errors import ProtocolError
+from zktw.terms.vote import PeerState
 from zktw.terms.zxid import make_zxid
 from zktw.tree.database import Database
 from zktw.wire.client import ConnectRequest
@@ -203,3 +212,32 @@ def test_a_log_that_has_all_of_it_is_read_from_where_it_begins() -> None:
     start(DataDir(files, "/data", "/data"), epochs=True)
     tail = LogTail(DataDir(files, "/data", "/data"))
     assert tail.reach(make_zxid(1, 2)) > 0
+
+
+def test_a_server_that_stops_waits_for_the_role_that_it_had_just_left() -> None:
+    """It may be taking over a tree: given up in the middle, that would be taken for a bug."""
+    writing: Deferred[None] = Deferred()
+    reactor = task.Clock()
+    nothing: Any = SimpleNamespace(
+        stop=lambda: None,
+        drop=lambda: None,
+        close=lambda: succeed(None),
+        stop_serving=lambda: None,
+        is_established=True,
+    )
+    peer: Any = QuorumPeer.__new__(QuorumPeer)
+    peer.state, peer.term = PeerState.FOLLOWING, 1
+    peer._running, peer._changing, peer._changes, peer._fruitless = True, False, deque(), 0
+    peer._clock, peer._leaving = Clock(reactor), succeed(None)
+    peer._server = peer._elections = peer._manager = peer._quorum_port = nothing
+    peer._election_listener = peer._quorum_listener = nothing
+    peer._means = SimpleNamespace(broken=lambda failure: failure.raiseException())
+    peer._make_role = lambda state, elected: None
+    peer._role = SimpleNamespace(stop=lambda: writing)
+    peer._change(PeerEvent.LEADER_LOST, "", None)
+    stopped = peer.stop()
+    for _ in range(5):
+        reactor.advance(0)
+    assert not stopped.called
+    writing.callback(None)
+    assert stopped.called

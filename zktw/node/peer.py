@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 
 from zktw.config import Config
@@ -72,6 +72,8 @@ class QuorumPeer:
         self._clock = clock
         self._role: Role | None = None
         self._changing = False
+        # Fires when the role that was left last is over.
+        self._leaving: Deferred[Any] = succeed(None)
         # Terms of office in a row that ended before anybody was served.
         self._fruitless = 0
         self._changes: deque[tuple[int, PeerEvent, str, Elected | None]] = deque()
@@ -212,7 +214,8 @@ class QuorumPeer:
 
     def _leave(self) -> Deferred[Any]:
         role, self._role = self._role, None
-        left = succeed(None) if role is None else role.stop()
+        # The one that was left just before may still be writing, a tree perhaps.
+        left = self._leaving if role is None else role.stop()
         self._quorum_port.drop()
         return DeferredList([left, self._quorum_listener.close()])
 
@@ -298,7 +301,7 @@ class QuorumPeer:
                 self._fruitless = 0 if self._server.is_established else self._fruitless + 1
             role, self._role = self._role, None
             self._server.stop_serving()
-            left = succeed(None) if role is None else role.stop()
+            left = self._leaving = succeed(None) if role is None else maybeDeferred(role.stop)
             left.addCallback(self._left, state, elected, reason)
             left.addErrback(self._means.broken)
 
