@@ -16,7 +16,7 @@ from zktw.sim.world import DATA, QUORUM_PORT, Moment, Server
 from zktw.storage.datadir import VERSION_DIRECTORY
 from zktw.terms.codes import PacketType
 from zktw.terms.vote import PeerState
-from zktw.terms.zxid import counter_of, epoch_of, format_zxid
+from zktw.terms.zxid import counter_of, epoch_of, format_zxid, make_zxid
 from zktw.wire.effects import PersistEpoch, Serving
 from zktw.wire.peers import QuorumPacket
 
@@ -101,8 +101,8 @@ class ZabCheckers(Checkers):
                 server = self._ensemble.servers[moment.sid]
                 if server.is_leading:
                     self.primaries[moment.sid] = epoch
-                    self._take_history(server)
-                self.check_history(server)
+                    self._take_history(server, epoch)
+                self.check_history(server, epoch)
             case "starts" | "crashes" | "loses power":
                 self.primaries.pop(moment.sid, None)
                 self.platters[moment.sid].forget()
@@ -116,11 +116,13 @@ class ZabCheckers(Checkers):
             case PersistEpoch("currentEpoch", epoch):
                 self.check_before_epoch(moment.sid, epoch)
 
-    def _take_history(self, leader: Server) -> None:
+    def _take_history(self, leader: Server, epoch: int) -> None:
         """PI, D4: who begins to serve holds all that was ever committed; and what else it holds is so from now on."""
         for sid in self.platters:
             self.look_at(sid)
         platter, last = self.platters[leader.sid], self.ledger.last
+        if epoch_of(last) > epoch:
+            return  # there is a later leader, which has all that this one has
         zxid, given = self._given.get(leader.sid, (0, []))
         more = [other for other in given if last < other <= platter.snapshot] if zxid <= platter.snapshot else []
         # What stands in the log before the newest tree may be of a history that this tree has taken the place of.
@@ -128,10 +130,13 @@ class ZabCheckers(Checkers):
         more += [other for other in platter.zxids if other > known]
         self.ledger.extend(more, f"leader {leader.sid}")
 
-    def check_history(self, server: Server) -> None:
-        """PC: who begins to serve has what is committed, up to some place, and nothing else."""
+    def check_history(self, server: Server, epoch: int) -> None:
+        """PC: who begins to serve has what is committed, up to some place, and nothing else.
+
+        A leader: all of earlier epochs. It may have slept, and be followed by nobody in a moment.
+        """
         platter = self.look_at(server.sid)
-        upto = self.ledger.last if server.is_leading else self.ledger.last_before(platter.last)
+        upto = self.ledger.last_before(make_zxid(epoch, 0) if server.is_leading else platter.last)
         lost = [zxid for zxid in self.ledger.between(platter.snapshot, upto) if not platter.holds(zxid)]
         if lost:
             told = ", ".join(map(format_zxid, lost[:5]))
