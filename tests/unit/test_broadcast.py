@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from electing import ensemble
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zktw.quorum.ensemble import Ensemble
@@ -350,6 +350,7 @@ def test_who_has_left_is_answered_nothing() -> None:
     assert term.take(2)[-1] == ("SYNC", 0)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["propose", "ack 1", "ack 2", "persist", "answer 1", "answer 2", "flush"]), max_size=40)
 )

@@ -1,7 +1,7 @@
 """The ring of committed transactions: whole, bounded in number and bytes, and where it begins and ends."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zktw.terms.zxid import make_zxid
@@ -66,6 +66,7 @@ def test_a_snapshot_behind_the_log_leaves_nothing_of_it(last: int, left: int) ->
     assert (len(committed), committed.last) == (left, last)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 50), max_size=60), count_max=st.integers(1, 9), bytes_max=st.integers(1, 200))
 def test_it_is_always_the_end_of_what_was_committed(sizes: list[int], count_max: int, bytes_max: int) -> None:
     committed = CommittedLog(count_max=count_max, bytes_max=bytes_max)

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zktw.terms.errors import ProtocolError, WireError
@@ -145,6 +145,7 @@ def test_a_commit_of_nothing_that_was_proposed() -> None:
     assert term.runs == [[1]]
 
 
+@settings(deadline=None)
 @given(steps=st.lists(st.sampled_from(["propose", "commit", "flush"]), max_size=60))
 def test_all_happens_once_and_in_order(steps: list[str]) -> None:
     term = Term()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zktw.terms.codes import PacketType
@@ -135,6 +135,7 @@ def histories(draw: st.DrawFn) -> list[int]:
     return found
 
 
+@settings(deadline=None)
 @given(history=histories(), epoch=st.integers(1, 5), counter=st.integers(0, 7))
 def test_a_learner_ends_with_the_leaders_history_and_no_other(history: list[int], epoch: int, counter: int) -> None:
     """Whatever it held that the leader has not is cut off; all that it lacks is sent, once."""
