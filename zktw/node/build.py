@@ -19,7 +19,7 @@ from zktw.node.collector import Collector
 from zktw.node.configfiles import ConfigFiles
 from zktw.node.datahost import DataHost
 from zktw.node.dataparts import log_recovery, make_database
-from zktw.node.keeper import Keeper, logs
+from zktw.node.keeper import EXIT_BROKEN, Keeper, logs
 from zktw.node.peer import QuorumPeer
 from zktw.node.server import ZooKeeperServer
 from zktw.node.systemd import Systemd
@@ -63,6 +63,7 @@ class Node(Service):
     ) -> None:
         self.config = config
         self.clock = Clock(reactor)
+        self.clock.on_failure = self._broken
         self.chronicle = Chronicle(self.clock, config.my_sid)
         self._is_failing = False
         self._fail = fail = self._noting(fail)
@@ -221,6 +222,10 @@ class Node(Service):
         host.start(Alone(self.config, host))
         self.server.serve_standalone(host)
         keeper.maybe_snapshot()
+
+    def _broken(self, failure: Failure) -> None:
+        log.failure("this is a bug", failure)
+        self._fail(EXIT_BROKEN, f"a bug: {failure.value!r}")
 
     def _not_recovered(self, failure: Failure) -> None:
         self._fail(3, failure.getErrorMessage())
