@@ -1075,23 +1075,29 @@ def proportions() -> list[list[str]]:
     ]
 
 
-def matrix(seconds: float, seed: int) -> int:
-    """A short campaign over each proportion, each kind leading; a table. The number of findings."""
-    rows, findings = [], 0
+def matrix(seconds: float, seed: int, size: int = 0) -> int:
+    """A short campaign over each proportion (of size servers, if given), each kind leading; a line of a table each.
+
+    The number of findings.
+    """
+    print("| servers 1.. | times seen leading | faults | writes | reads | longest pause, s | findings |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    findings = 0
     for number, kinds in enumerate(proportions()):
+        if size and len(kinds) != size:
+            continue
         mixed = random.Random(f"{seed}.{number}").sample(kinds, len(kinds))
         run = campaign(mixed, seconds, seed + number, promote=sorted(set(kinds)))
         findings += len(run.story.findings)
         figures = run.figures()
         longest = max(run.story.unserved, default=(0.0, 0.0, ""))[0]
         led = " ".join(f"{kind}:{run.story.led[kind]}" for kind in sorted(set(kinds)))
-        rows.append(
+        print(run.summary(), file=sys.stderr, flush=True)
+        print(
             f"| {' '.join(mixed)} | {led} | {sum(run.story.faults.values())} | {figures['writes']} "
-            f"| {figures['reads']} | {longest:.1f} | {len(run.story.findings)} |"
+            f"| {figures['reads']} | {longest:.1f} | {len(run.story.findings)} |",
+            flush=True,
         )
-        print(run.summary(), flush=True)
-    head = "| servers 1.. | times seen leading | faults | writes | reads | longest pause, s | findings |"
-    print("\n".join([head, "|---|---|---|---|---|---|---|", *rows]))
     return findings
 
 
@@ -1105,6 +1111,7 @@ def main() -> int:
     parser.add_argument("--at-least", type=int, default=0, help="go on until there were so many faults")
     parser.add_argument("--only", default="", help="only these faults, comma-separated")
     parser.add_argument("--matrix", action="store_true", help="every mixture, --seconds each")
+    parser.add_argument("--size", type=int, default=0, choices=(0, 3, 5), help="of --matrix: only mixtures of so many")
     chosen = parser.parse_args()
     seconds = chosen.minutes * 60 or chosen.seconds
     kinds = chosen.kinds.split(",")
@@ -1112,7 +1119,7 @@ def main() -> int:
     if lacking:
         parser.error(lacking)
     if chosen.matrix:
-        return 1 if matrix(seconds, chosen.seed) else 0
+        return 1 if matrix(seconds, chosen.seed, chosen.size) else 0
     run = campaign(kinds, seconds, chosen.seed, only=chosen.only, at_least=chosen.at_least)
     print(run.summary())
     return 1 if run.story.findings else 0
