@@ -11,15 +11,17 @@ from zktw.zab.leader import Leader
 from zktw.zab.learner import Learner
 
 SEEDS = range(1, 101)
+# Few seeds let an epoch be used twice: these are blocks with one that does.
+USED_TWICE, LED_TWICE = range(201, 301), range(351, 451)
 
 
-def found() -> str:
+def found(seeds: range = SEEDS) -> str:
     """The first violation in the seeds."""
-    for seed in SEEDS:
+    for seed in seeds:
         violation = run_seed(seed, shape_of(seed)).violation
         if violation:
             return violation
-    pytest.fail(f"not caught in {len(SEEDS)} seeds")
+    pytest.fail(f"not caught in {len(seeds)} seeds")
 
 
 def test_joining_without_the_leaders_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,10 +44,10 @@ def test_an_epoch_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Leader, "_maybe_agree", agree_alone)
     monkeypatch.setattr(Learner, "_on_leaderinfo", credulous)
     # Whichever comes first: the epoch's second leader, or an epoch file that goes backwards.
-    assert found().startswith(("L2: ", "D2: ", "D1: "))
+    assert found(USED_TWICE).startswith(("L2: ", "D2: ", "D1: "))
     # With nobody looking at the disks, it is the second leader.
     monkeypatch.setattr("zktw.sim.checkers.Checkers.check_d1", lambda self, server: None)
-    assert found().startswith("L2: ")
+    assert found(LED_TWICE).startswith("L2: ")
 
 
 def test_newleader_acknowledged_by_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
