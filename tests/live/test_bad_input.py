@@ -45,7 +45,6 @@ CLIENT = {
     "huge frame": struct.pack(">i", 1 << 30),
     "web browser": b"GET / HTTP/1.1\r\nHost: zk\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "connect request": struct.pack(">iiqiqi", 45, 0, 0, 10_000, 0, 16) + bytes(17),
 }
 
 
