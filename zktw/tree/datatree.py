@@ -1,6 +1,6 @@
 """DataTree: nodes and what is known of them by heart; transactions change it and tell what watchers must hear."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 from zktw.terms.codes import ErrorCode, EventType, OpCode
 from zktw.tree import change
@@ -93,15 +93,15 @@ class DataTree:
         """The list of a node."""
         return self.acls.get(acl_of(record))
 
-    def descendants(self, path: str, but: Container[str] = ()) -> Iterator[str]:
-        """All paths below this one, parents first; without these, and what is below them."""
+    def descendants(self, path: str) -> Iterator[str]:
+        """All paths below this one, parents first."""
         waiting = [path]
         while waiting:
             parent = waiting.pop()
             for name in self.children.get(parent, ()):
                 child = child_of(parent, name)
-                if child not in but:
-                    yield child
+                yield child
+                if child in self.children:
                     waiting.append(child)
 
     def descendant_count(self, path: str) -> int:
@@ -277,7 +277,6 @@ class DataTree:
         quota = quota_node(path)
         if quota is not None and quota[1] == LIMITS:
             self.quotas.paths.pop(quota[0], None)
-            self._hand_quota(quota[0], 1)
 
     def _set_data(self, header: TxnHeader, type_: int, txn: SetDataTxn) -> Applied:
         err, changes = change.set_data(self, header, txn)
@@ -337,22 +336,25 @@ class DataTree:
 
     def _note_quota_node(self, path: str, record: bytes) -> None:
         quota = quota_node(path)
-        if quota is not None and quota[1] == LIMITS:
-            self._hand_quota(quota[0], -1)
+        if quota is None:
+            return
+        if quota[1] == LIMITS:
             self.quotas.paths[quota[0]] = None
-        elif quota is not None and (stats := self.nodes.get(stats_path(quota[0]))) is not None:
-            self._set_stats(quota[0], stats, self._figures(quota[0]))
+        else:
+            self.recount(quota[0])
 
-    def _figures(self, path: str) -> StatsTrack:
-        """Of a subtree, its root included; what has a quota of its own is counted there only."""
-        own = [path, *self.descendants(path, self.quotas.paths)] if path in self.nodes else []
-        return StatsTrack(len(own), sum([len(data_of(self.nodes[one]) or b"") for one in own]))
-
-    def _hand_quota(self, path: str, sign: int) -> None:
-        """A quota within another begins, or ends: its nodes leave the outer one's figures, or come back."""
-        if self.quotas.deepest(parent_of(path)) is not None:
-            moved = self._figures(path)
-            self._count_quota(parent_of(path), sign * moved.count, sign * moved.size)
+    def recount(self, path: str) -> None:
+        """Count a subtree anew, the node with the quota included."""
+        stats = self.nodes.get(stats_path(path))
+        if stats is None:
+            return
+        count = size = 0
+        if path in self.nodes:
+            count, size = 1, len(data_of(self.nodes[path]) or b"")
+            for child in self.descendants(path):
+                count += 1
+                size += len(data_of(self.nodes[child]) or b"")
+        self._set_stats(path, stats, StatsTrack(count, size))
 
     def _count_quota(self, path: str, more_count: int, more_bytes: int) -> None:
         limited = self.quotas.deepest(path)
@@ -386,9 +388,8 @@ class DataTree:
             record = self.nodes.get(path)
             if record is not None and len(names) != unpack_node(record).num_children:
                 self._carry_out([(path, record, pack_node(unpack_node(record)._replace(num_children=len(names))))])
-        for path in self.quotas.paths:
-            if (stats := self.nodes.get(stats_path(path))) is not None:
-                self._set_stats(path, stats, self._figures(path))
+        for path in list(self.quotas.paths):
+            self.recount(path)
 
     def clear(self) -> None:
         """Forget even the fresh tree: a snapshot brings all nodes."""
