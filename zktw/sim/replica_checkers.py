@@ -182,7 +182,7 @@ class ReplicaCheckers(TxnCheckers):
             self.fail(f"C2: sessions of nobody are kept: {dead}; lost are {gone}")
         records = None
         for server in self._world.servers.values():
-            self.zab.check_history(server, server.epoch)
+            self.zab.check_history(server, server.epoch + 1)
             database = self._database(server)
             if database is None:
                 self.fail(f"end: server {server.sid} has no database")
