@@ -162,21 +162,3 @@ def test_mixed_with_apache(release: str, voters: Sequence[str], observers: Seque
             wait_whole(ensemble)
         lose_leaders(ensemble, rounds(1))
         assert [node.mode() for node in ensemble.nodes if node.observer] == ["observer"] * len(observing)
-
-
-@needs_apache38
-def test_data_of_an_apache_ensemble_is_never_acknowledged() -> None:
-    """Until replication is there: a transaction ends our role with one line, and the others go on without us."""
-    from kazoo.client import KazooClient
-
-    with Ensemble(["zktw", "apache38", "apache38"], tick_ms=1000) as ensemble:
-        ensemble.start()
-        wait_whole(ensemble)
-        client = KazooClient(hosts=ensemble[3].address)
-        client.start(30)
-        client.create("/data", b"x")
-        client.stop()
-        client.close()
-        ours = ensemble[1]
-        wait_until("our server leaves", lambda: "holds data" in ours.log_text(), 20)
-        assert {ensemble[2].mode(), ensemble[3].mode()} == {"leader", "follower"}
