@@ -57,10 +57,10 @@ class Figures:
 class DataServer:
     """Requests are prepared at once, and happen when persist() is called."""
 
-    def __init__(self, *, large_bytes: int = -1, **prep_options: Any) -> None:
+    def __init__(self, *, sid: int = 1, large_bytes: int = -1, **prep_options: Any) -> None:
         self.log: list[bytes] = []
         self.database = Database(extended_types=True)
-        self.tracker = SessionTracker(1, TICK_MS, 0.0, 0)
+        self.tracker = SessionTracker(sid, TICK_MS, 0.0, 0)
         self.auth = Authentication()
         self.service = DataService(
             self.database,

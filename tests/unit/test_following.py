@@ -24,7 +24,10 @@ class Pair:
     """A learner, and the leader that it forwards to; what passes between them waits until it is let through."""
 
     def __init__(self) -> None:
-        self.learner, self.leader = DataServer(), DataServer()
+        # Each makes up ids of its own.
+        self.learner, self.leader = DataServer(sid=2), DataServer(sid=1)
+        # No learner gives zxids.
+        self.learner.service.submit_set_data = None
         self.sent: list[QuorumPacket] = []
         self.following = Following(self.learner.service, self._say, LENGTH_MAX)
         # Each with the number of transactions that were proposed before it.
