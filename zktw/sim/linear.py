@@ -61,7 +61,8 @@ def is_linearizable(operations: Sequence[Operation], state: State = None) -> boo
         if (done, state) in seen:
             continue
         seen.add((done, state))
-        for number in _next(ordered, needed, done):
+        # The last one that is put there is tried first.
+        for number in reversed(_next(ordered, needed, done)):
             operation = ordered[number]
             following, answer = step(state, operation)
             if operation.answer is not None and answer != operation.answer:
@@ -73,8 +74,22 @@ def is_linearizable(operations: Sequence[Operation], state: State = None) -> boo
 
 
 def _next(ordered: Sequence[Operation], needed: frozenset[int], done: frozenset[int]) -> list[int]:
-    """Those that may come next: none of the others has been answered before they were asked."""
+    """Those that may come next: none of the others has been answered before they were asked.
+
+    The likeliest first: in the order of their answers, and then what was never answered. Of alike ones among these any
+    stands for all, and the one that was asked first may come wherever another may.
+    """
     first_answer = min((ordered[number].answered for number in needed - done), default=float("inf"))
-    return [
-        number for number, operation in enumerate(ordered) if number not in done and operation.asked <= first_answer
-    ]
+    answered: list[int] = []
+    lost: dict[tuple[Kind, int], int] = {}
+    for number, operation in enumerate(ordered):
+        if operation.asked > first_answer:
+            break
+        if number in done:
+            continue
+        if operation.answer is not None:
+            answered.append(number)
+        else:
+            lost.setdefault((operation.kind, operation.version), number)
+    answered.sort(key=lambda number: ordered[number].answered)
+    return [*answered, *lost.values()]
