@@ -10,7 +10,7 @@ import pytest
 from campaign import campaign, proportions
 from ensemble import missing
 
-SECONDS = float(os.environ.get("ZKTW_CAMPAIGN_S", "40"))
+SECONDS = float(os.environ.get("ZKTW_CAMPAIGN_S", "25"))
 SEED = int(os.environ.get("ZKTW_SEED", "1"))
 MIXED = pytest.mark.skipif(missing("apache38") is not None, reason=str(missing("apache38")))
 
