@@ -174,6 +174,9 @@ def _dump(facts: Facts) -> str:
 
 def _sessions(facts: Facts) -> str:
     buckets = facts.served.local_buckets()
+    if facts.mode() == "read-only" and not facts.config.replication.local_sessions:
+        # All of its sessions are of that kind, and Apache's says nothing of them.
+        buckets = None
     local, which = ("", "") if buckets is None else (f"Local {_session_sets(buckets)}", "Global ")
     # Only a leader and a server alone keep the times at which sessions of all end.
     if facts.mode() in ("follower", "observer", "read-only"):
