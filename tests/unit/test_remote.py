@@ -192,6 +192,23 @@ def test_who_has_left_still_owns_its_sessions() -> None:
     assert leader.owner() == FOLLOWER
 
 
+def test_a_client_that_has_left_the_leader_is_not_whoever_asks() -> None:
+    """What it had sent through a learner before comes late, and is not carried out behind what it has asked since."""
+    leader = Leader()
+    leader.begin()
+    moved = leader.server.connect(SESSION)
+    assert leader.owner() is moved
+    leader.server.service.closed(moved)
+    leader.ask(OpCode.CREATE, create_body("/late"), cxid=1)
+    leader.server.persist()
+    assert leader.txns()[-1] == (SESSION, 1, ErrorTxn(ErrorCode.SESSION_MOVED))
+    # Until it comes back through it.
+    leader.remote.on_revalidate(FOLLOWER, struct.pack(">qi", SESSION, 4000))
+    leader.ask(OpCode.CREATE, create_body("/again"), cxid=1)
+    leader.server.persist()
+    assert "/again" in leader.server.database.tree.nodes
+
+
 @pytest.mark.parametrize("data", [None, b"", bytes(15)])
 def test_a_request_that_is_too_short(data: bytes | None) -> None:
     leader = Leader()

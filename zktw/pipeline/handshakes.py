@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from zktw.pipeline.figures import LENGTH_BYTES
 from zktw.pipeline.request import Client, Request
-from zktw.pipeline.sessions import NO_PASSWORD, Session, SessionTracker, password_of
+from zktw.pipeline.sessions import NO_PASSWORD, NOBODY, Session, SessionTracker, password_of
 from zktw.terms.codes import OpCode
 from zktw.wire.client import REQUEST_HEADER, ConnectRequest, encode_connect_response
 
@@ -73,6 +73,10 @@ class Handshakes:
 
     def _revalidate(self, client: Client, session_id: int, timeout_ms: int) -> None:
         service = self._service
+        known = service.tracker.sessions.get(session_id)
+        if known is not None:
+            # The leader is about to take us for who speaks for it: what its former connection still brings comes late.
+            self._part(known)
         session = Session(session_id, timeout_ms, service.now_ms)
         client.session = session
         # What comes behind waits for the answer.
@@ -103,14 +107,17 @@ class Handshakes:
         if session is None:
             self._refuse(client)
             return
-        service = self._service
-        former = session.owner
+        self._part(session)
+        session.owner = client
+        tracker.add(session.id, timeout_ms, self._service.now_ms)
+        self.welcome(client, session)
+
+    def _part(self, session: Session) -> None:
+        """The connection that a session has here, if any, loses it and ends."""
+        former, session.owner = session.owner, NOBODY
         if isinstance(former, Client):
             former.session = None
-            service.end(former)
-        session.owner = client
-        tracker.add(session.id, timeout_ms, service.now_ms)
-        self.welcome(client, session)
+            self._service.end(former)
 
     def _refuse(self, client: Client) -> None:
         self._tell_connected(client, 0, 0, NO_PASSWORD)

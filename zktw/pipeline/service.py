@@ -13,7 +13,7 @@ from zktw.pipeline.localsessions import LocalSessions
 from zktw.pipeline.reads import Reads
 from zktw.pipeline.replies import reply_to
 from zktw.pipeline.request import WRITES, Client, Request, Waiting
-from zktw.pipeline.sessions import Session, SessionTracker
+from zktw.pipeline.sessions import NOBODY, Session, SessionTracker
 from zktw.pipeline.setdata import SET_DATA
 from zktw.terms.codes import ErrorCode, OpCode, Perm
 from zktw.terms.errors import WireError
@@ -109,7 +109,8 @@ class DataService:
     def _leave(self, client: Client) -> None:
         session, client.session = client.session, None
         if session is not None and session.owner is client:
-            session.owner = None
+            # Not anybody who asks: what it had sent to another server before may still be under way.
+            session.owner = NOBODY
         # What it still waits for happens, but nobody is told.
         while client.waiting:
             self.forget(client.waiting.popleft())

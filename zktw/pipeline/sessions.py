@@ -9,6 +9,8 @@ _LCG_MULTIPLIER, _LCG_ADDEND, _LCG_MASK = 0x5DEECE66D, 0xB, (1 << 48) - 1
 _SUPER_SECRET = 0xB3415C00
 _WORD = struct.Struct("<I")
 NO_PASSWORD = bytes(16)
+# Who speaks for a session whose connection has ended: nobody, until somebody comes with it. None is not known yet.
+NOBODY = object()
 
 
 def password_of(session_id: int) -> bytes:
@@ -32,7 +34,7 @@ def first_session_id(sid: int, wall_ms: int) -> int:
 
 
 class Session:
-    """One client's session. owner is who speaks for it here: its connection, or None."""
+    """One client's session. owner is who speaks for it here: a connection, NOBODY, or None where that is not known."""
 
     __slots__ = ("bucket_ms", "closing", "heard_ms", "id", "owner", "timeout_ms")
 

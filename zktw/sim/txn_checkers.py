@@ -1,5 +1,7 @@
 """TxnCheckers: what may be logged, judged by what was asked and by the tree before it; and what memory must be."""
 
+from abc import ABC, abstractmethod
+
 from zktw.sim.cnxn_checkers import Asked
 from zktw.sim.history import Entry
 from zktw.sim.model import CONTAINER, SYSTEM, Model, split
@@ -9,7 +11,7 @@ from zktw.tree.node import stat_of, unpack_node
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, ErrorTxn
 
 
-class TxnCheckers:
+class TxnCheckers(ABC):
     """Of one history, that of a server alone or that of an ensemble."""
 
     def __init__(self, model: Model) -> None:
@@ -22,13 +24,13 @@ class TxnCheckers:
         # What is done: each request once, and those of a session in their order.
         self._done: dict[int, int] = {}
 
+    @abstractmethod
     def fail(self, reason: str) -> None:
         """An invariant does not hold."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_may_end(self, session_id: int, told: str) -> None:
         """A session ends: it has asked for that, or was silent for too long."""
-        raise NotImplementedError
 
     def count(self, event: bool) -> None:
         """The server has told something: an event, or a reply."""
