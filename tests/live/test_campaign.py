@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 
 import pytest
-from campaign import campaign, proportions
+from campaign import Campaign, campaign, proportions
 from ensemble import missing
 
 SECONDS = float(os.environ.get("ZKTW_CAMPAIGN_S", "25"))
 SEED = int(os.environ.get("ZKTW_SEED", "1"))
+ATTEMPTS = 4
 MIXED = pytest.mark.skipif(missing("apache38") is not None, reason=str(missing("apache38")))
 
 
@@ -25,15 +26,22 @@ MIXED = pytest.mark.skipif(missing("apache38") is not None, reason=str(missing("
     ],
 )
 def test_nothing_is_lost_under_fault(kinds: Sequence[str]) -> None:
-    run = campaign(kinds, SECONDS, SEED)
-    print(run.summary())
+    run = sound_campaign(kinds)
     figures = run.figures()
-    if run.story.findings and run.lost_threads:
-        pytest.skip(f"3.8.0 went on without its log (ZOOKEEPER-4409): {run.lost_threads}; {run.story.findings}")
     assert not run.story.findings
     assert sum(run.story.faults.values()) >= SECONDS / 20
     assert figures["writes"] > SECONDS
     assert figures["reads"] > SECONDS
+
+
+def sound_campaign(kinds: Sequence[str]) -> Campaign:
+    """One that tells something of ours: where 3.8.0 went on without its log (ZOOKEEPER-4409), it may lose writes."""
+    for attempt in range(ATTEMPTS):
+        run = campaign(kinds, SECONDS, SEED + attempt)
+        print(run.summary())
+        if not (run.story.findings and run.lost_threads):
+            return run
+    pytest.fail(f"a server of Apache's went on without its log in each of {ATTEMPTS} campaigns: {run.lost_threads}")
 
 
 def test_every_proportion_is_tried() -> None:
