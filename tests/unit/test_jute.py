@@ -198,21 +198,6 @@ def test_text_that_is_no_utf8_is_read_with_replacement() -> None:
     assert run(feed.string(LENGTH_MAX), feed, [bytes(out)]) == "a\ufffdb"
 
 
-@given(st.lists(st.binary(max_size=10), max_size=6), st.integers(0, 30))
-def test_what_is_taken_while_recording_is_recorded_once(chunks: list[bytes], count: int) -> None:
-    whole = b"".join(chunks)
-    count = min(count, len(whole))
-    feed = ByteFeed()
-    record = bytearray()
-    feed.record_into(record)
-    assert run(feed.read(count), feed, chunks) == whole[:count]
-    assert bytes(record) == whole[:count]
-    feed.record_into(None)
-    feed.feed(b"unrecorded")
-    assert run(feed.read(5), feed, []) == (whole[count:] + b"unrecorded")[:5]
-    assert bytes(record) == whole[:count]
-
-
 @pytest.mark.parametrize(
     ("text", "raw"),
     [

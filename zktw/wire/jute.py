@@ -164,12 +164,11 @@ class ByteFeed:
     Nothing is read twice: a parser that waits keeps its place. What was taken is dropped at the next feed.
     """
 
-    __slots__ = ("_data", "_offset", "_recorder")
+    __slots__ = ("_data", "_offset")
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._offset = 0
-        self._recorder: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
         """Add what arrived."""
@@ -189,10 +188,6 @@ class ByteFeed:
         self._offset = len(self._data)
         return taken
 
-    def record_into(self, recorder: bytearray | None) -> None:
-        """Copy every byte taken from now on into recorder as well; None ends it."""
-        self._recorder = recorder
-
     def read(self, count: int) -> Parsing[bytes]:
         """Exactly count bytes. The caller has bounded count."""
         while len(self._data) - self._offset < count:
@@ -200,8 +195,6 @@ class ByteFeed:
         start = self._offset
         self._offset = start + count
         taken = bytes(self._data[start : self._offset])
-        if self._recorder is not None:
-            self._recorder += taken
         return taken
 
     def i32(self) -> Parsing[int]:

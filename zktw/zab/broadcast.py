@@ -37,7 +37,7 @@ class Broadcast:
         committed: CommittedLog,
         outlet: Outlet,
     ) -> None:
-        # The last zxid that was given; all up to last_committed are committed.
+        # The last zxid that was given.
         self.last_proposed = committed.last
         self.outstanding: deque[Entry] = deque()
         # Learners by connection: those that get proposals and commits, and those that get both as one.
@@ -59,11 +59,6 @@ class Broadcast:
         self._answers: deque[tuple[int, int, bytes]] = deque()
         self._to_followers: list[bytes] = []
         self._to_observers: list[bytes] = []
-
-    @property
-    def last_committed(self) -> int:
-        """The zxid up to which all is committed."""
-        return self._committed.last
 
     def begin_epoch(self, zxid: int) -> None:
         """A quorum holds all that was before: what follows is numbered from here."""
