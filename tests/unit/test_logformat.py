@@ -14,7 +14,6 @@ from zktw.storage.logformat import (
     End,
     LogReader,
     encode_entry,
-    zxid_of_payload,
 )
 from zktw.terms.errors import StorageError
 
@@ -49,7 +48,6 @@ ENDS = [HEADER_BYTES, len(log(b"one")), len(log(b"one", b"two")), len(THREE)]
 def test_an_entry() -> None:
     data = payload(7)
     assert encode_entry(data) == struct.pack(">qi", zlib.adler32(data), 32) + data + b"B"
-    assert zxid_of_payload(data) == 7
 
 
 @given(bodies=st.lists(st.binary(max_size=200), max_size=20), padding=st.integers(0, 3_000_000))

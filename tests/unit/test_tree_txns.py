@@ -22,6 +22,7 @@ from zktw.wire.txn import (
     TxnHeader,
     decode_txn,
     encode_txn,
+    zxid_of_payload,
 )
 
 LENGTH_MAX = 1 << 20
@@ -63,7 +64,9 @@ def test_read_as_written(
 ) -> None:
     type_, txn = what
     header = TxnHeader(client, cxid, zxid, time, type_)
-    assert decode_txn(encode_txn(header, txn, digest), LENGTH_MAX) == (header, txn, digest)
+    payload = encode_txn(header, txn, digest)
+    assert decode_txn(payload, LENGTH_MAX) == (header, txn, digest)
+    assert zxid_of_payload(payload) == zxid
 
 
 @given(typed, st.data())

@@ -9,6 +9,7 @@ from enum import Enum
 from zktw.terms.errors import StorageError
 from zktw.terms.limits import JUTE_MAXBUFFER
 from zktw.terms.zxid import counter_of, epoch_of
+from zktw.wire.txn import zxid_of_payload
 
 MAGIC = 0x5A4B4C47
 VERSION = 2
@@ -30,8 +31,6 @@ SECTOR_BYTES = 512
 _ENTRY_HEAD = struct.Struct(">qi")
 # Checksum, length and trailer.
 ENTRY_AROUND_BYTES = _ENTRY_HEAD.size + 1
-_ZXID = struct.Struct(">q")
-_ZXID_OFFSET = 12
 _TXN_HEADER_BYTES = 32
 # How an entry begins: a checksum of 32 bits in 64, a length that is not 0. Looked ahead for, since matches overlap.
 _BEGINNING = re.compile(rb"(?=\x00{4}.{4}(?!\x00{4})[\x00-\x7f]...)", re.DOTALL)
@@ -51,12 +50,6 @@ def encode_entries(payloads: list[bytes]) -> bytes:
     """The same of many."""
     pack, adler32 = _ENTRY_HEAD.pack, zlib.adler32
     return b"".join([pack(adler32(payload), len(payload)) + payload + b"B" for payload in payloads])
-
-
-def zxid_of_payload(payload: bytes) -> int:
-    """The zxid in the header of a transaction."""
-    zxid: int = _ZXID.unpack_from(payload, _ZXID_OFFSET)[0]
-    return zxid
 
 
 def follows(last_zxid: int, zxid: int) -> bool:
@@ -121,7 +114,7 @@ class LogReader:
             self.defect = self._defect_of(payload, checksum, chunk[end])
             if self.defect:
                 break
-            zxid = self.last_zxid = _ZXID.unpack_from(payload, _ZXID_OFFSET)[0]
+            zxid = self.last_zxid = zxid_of_payload(payload)
             offset = start + at
             at = end + 1
             self.end_offset = start + at

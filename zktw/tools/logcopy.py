@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from zktw.storage.files import IFiles
-from zktw.storage.logformat import HEADER, HEADER_BYTES, LogReader, encode_entry, zxid_of_payload
+from zktw.storage.logformat import HEADER, HEADER_BYTES, LogReader, encode_entry
 from zktw.terms.errors import StorageError, WireError
 from zktw.tools.common import (
     SNAPSHOT_MAGIC,
@@ -24,7 +24,7 @@ from zktw.tools.common import (
 )
 from zktw.tools.txnwords import txn_words
 from zktw.wire.txn import HEADER as TXN_HEADER
-from zktw.wire.txn import decode_txn
+from zktw.wire.txn import decode_txn, zxid_of_payload
 
 _CHUNK_BYTES = 1 << 20
 _ENTRY_HEAD = struct.Struct(">qi")
