@@ -1,18 +1,16 @@
 """ConfigFiles: whatever the moment at which the power goes, the server can be started from what is there."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from heldworker import HeldWorker
 from memory_files import MemoryFiles, PowerCut
-from twisted.internet.defer import Deferred, succeed
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from zktw.config.load import load_config
 from zktw.node.configfiles import ConfigFiles
 from zktw.quorum.ensemble import Ensemble
-from zktw.storage.files import IWorker
 
 PATH = "/etc/zoo.cfg"
 MEMBERS = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\nserver.3=c:1:2:participant"
@@ -22,40 +20,9 @@ NEW = Ensemble.from_text(
 )
 
 
-@implementer(IWorker)
-class HeldWorker:
-    """The worker's thread, which the test plays."""
-
-    def __init__(self) -> None:
-        self.held: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
-
-    def start(self) -> None:
-        """See IWorker."""
-
-    def stop(self) -> Deferred[None]:
-        """See IWorker."""
-        return succeed(None)
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """See IWorker."""
-        done: Deferred[Any] = Deferred()
-        self.held.append((done, function, args))
-        return done
-
-    def let(self) -> None:
-        """Run the oldest."""
-        done, function, args = self.held.pop(0)
-        try:
-            function(*args)
-        except OSError as error:
-            done.errback(error)
-        else:
-            done.callback(None)
-
-
 def fresh() -> tuple[MemoryFiles, HeldWorker, ConfigFiles]:
     """A server's files as an operator has written them."""
-    files, worker = MemoryFiles(), HeldWorker()
+    files, worker = MemoryFiles(), HeldWorker(OSError)
     files.put(PATH, STATIC.encode())
     files.put("/data/myid", b"1\n")
     return files, worker, ConfigFiles(files, worker, PATH)
@@ -70,7 +37,7 @@ def loaded(files: MemoryFiles) -> Ensemble:
 
 def whole_change(files: MemoryFiles) -> Iterator[None]:
     """A server's first start, a proposal, its commit: a step of the worker at a time."""
-    worker = HeldWorker()
+    worker = HeldWorker(OSError)
     config_files = ConfigFiles(files, worker, PATH)
     config_files.back_up()
     config_files.propose(NEW)
