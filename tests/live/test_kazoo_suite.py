@@ -6,21 +6,16 @@ pure-sasl), by default the one that runs this. What passes on one Apache 3.8 ser
 differs here is listed in kazoo_suite.md.
 """
 
-import os
-import shlex
-import signal
 import subprocess
 import sys
 import threading
 import uuid
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ensemble import ROOT, Ensemble, free_port, missing, wait_until
+from ensemble import Ensemble, free_port, missing, wait_until
 from kazoo import exceptions
 from kazoo.client import KazooClient
 from kazoo.protocol.connection import _CONNECTION_DROP, _SESSION_EXPIRED
@@ -28,93 +23,21 @@ from kazoo.protocol.states import KazooState, WatchedEvent
 from kazoo.recipe.cache import TreeCache, TreeEvent
 from kazoo.recipe.watchers import ChildrenWatch, DataWatch
 from kazoo.security import make_acl, make_digest_acl
+from kazoosuite import environment_of, listed, run_suite, suite_missing, with_our_java
 
 pytestmark = pytest.mark.live
 
-SHIM = Path(__file__).parent / "programs" / "java_shim.py"
-LIST = Path(__file__).with_name("kazoo_suite.md")
-SUITE_S = 1500
 TESTS_AT_LEAST = 450
 WAIT_S = 20.0
-
-
-def suite_missing() -> str | None:
-    """Why kazoo's own suite cannot run here; None if it can."""
-    source = os.environ.get("KAZOO_SOURCE", "")
-    if not os.path.isdir(os.path.join(source, "kazoo", "tests")):
-        return "$KAZOO_SOURCE names no checkout of kazoo's repository"
-    wanted = "import pytest, pytest_timeout, jks, OpenSSL, gevent, eventlet, objgraph, puresasl"
-    python = os.environ.get("KAZOO_PYTHON", sys.executable)
-    tried = subprocess.run([python, "-c", wanted], capture_output=True, text=True, check=False)
-    return None if not tried.returncode else f"$KAZOO_PYTHON: {tried.stderr.strip().splitlines()[-1]}"
-
-
-def listed(heading: str) -> set[str]:
-    """The tests that kazoo_suite.md names in a list below this heading."""
-    section = LIST.read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return {line.split("`")[1] for line in section.splitlines() if line.startswith("- `")}
-
-
-def outcomes(junit: Path) -> dict[str, set[str]]:
-    """Names of tests by how they ended: passed, skipped, failed."""
-    found: dict[str, set[str]] = {"passed": set(), "skipped": set(), "failed": set()}
-    for case in ElementTree.parse(junit).iter("testcase"):
-        name = f"{case.get('classname', '').removeprefix('kazoo.tests.')}.{case.get('name')}"
-        tags = {child.tag for child in case}
-        found["failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"].add(name)
-    found["passed"] -= found["failed"]
-    return found
-
-
-def run_suite(directory: Path) -> tuple[dict[str, set[str]], str]:
-    """Run all of it on one server of ours; how each test ended, and the end of what was printed."""
-    shim = directory / "bin" / "java"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(SHIM))} "$@"\n')
-    shim.chmod(0o755)
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(shim.parent), os.environ["PATH"]]),
-        "ZKTW_ROOT": str(ROOT),
-        "ZKTW_TWISTD": str(Path(sys.executable).parent / "twistd"),
-        "ZOOKEEPER_CLASSPATH": "none",
-        "ZOOKEEPER_CLUSTER_SIZE": "1",
-        "ZOOKEEPER_PORT_OFFSET": str(free_port()),
-        "ZOOKEEPER_VERSION": "3.8.0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": str(directory),
-    }
-    environment.pop("PYTHONPATH", None)
-    junit = directory / "junit.xml"
-    command = [os.environ.get("KAZOO_PYTHON", sys.executable), "-m", "pytest", "kazoo/tests", "-o", "addopts="]
-    command += ["-q", "-p", "no:cacheprovider", "--timeout", "120", "--timeout-method", "signal"]
-    command += ["--junitxml", str(junit)]
-    for name in listed("Left out here"):
-        module, group, test = name.split(".")
-        command += ["--deselect", f"kazoo/tests/{module}.py::{group}::{test}"]
-    with open(directory / "out.log", "wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=os.environ["KAZOO_SOURCE"],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            process.wait(SUITE_S)
-        finally:
-            # A server that the harness left behind would be in this group; the last of them is gone if none is.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(60)
-    return outcomes(junit), (directory / "out.log").read_text("utf-8", "replace")[-20000:]
 
 
 def test_all_that_passes_on_apache_passes_on_ours(tmp_path: Path) -> None:
     reason = suite_missing()
     if reason is not None:
         pytest.skip(reason)
-    found, printed = run_suite(tmp_path)
+    found, printed = run_suite(
+        with_our_java(environment_of(tmp_path, 1, free_port()), tmp_path), tmp_path, listed("Left out here")
+    )
     excused = listed("Fails on one Apache 3.8 server too") | listed("Differs here")
     assert not found["failed"] - excused, printed
     assert not found["skipped"] - listed("Skipped on both")
