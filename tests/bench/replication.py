@@ -19,10 +19,8 @@ runs the servers, with Twisted from a virtual environment of the same version, b
     ZKTW_CMD='/usr/bin/python3.11 VENV/bin/twistd -n --pidfile= zkq -c CFG' VENV/bin/python tests/bench/replication.py
 """
 
-import argparse
 import os
 import platform
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -30,8 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "live"))
 
+from bench_run import begin, conclude, kinds_of, parser_of
 from bench_table import Board, foreign, table
-from ensemble import missing
 from replication_faults import faults
 from replication_figures import BULK, FAULTS, LOADS, NAMES, QUICK, Scale, declared, loads
 from replication_rejoin import rejoins
@@ -51,25 +49,15 @@ def wanted(text: str | None) -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds, 20,000 nodes and transactions")
-    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join((*GROUPS, *NAMES))}")
-    parser.add_argument("--rounds", type=int, help="of each load")
+    only = f"of {', '.join((*GROUPS, *NAMES))}"
+    parser = parser_of(__doc__, "few rounds, 20,000 nodes and transactions", only, "of each load")
     parser.add_argument("--kills", type=int, help="rounds of kill")
-    parser.add_argument("--kinds", default="zktw,apache39" if missing("apache39") is None else "zktw,apache38")
-    parser.add_argument(
-        "--nice", type=int, help="-20 to 19, by autogroup (root): weight of servers and load on a machine in use"
-    )
     options = parser.parse_args()
-    kinds = options.kinds.split(",")
-    if reason := missing(*kinds):
-        sys.exit(reason)
+    kinds = kinds_of(options)
     names = wanted(options.only)
     scale = QUICK if options.quick else Scale()
     scale = replace(scale, rounds=options.rounds or scale.rounds, kills=options.kills or scale.kills, nice=options.nice)
-    favour("self", options.nice)
-    # So that a run which is ended takes its servers with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    begin(options)
     # Threads that write must not wait for one that prepares.
     sys.setswitchinterval(0.0005)
     began, before = time.monotonic(), os.getloadavg()[0]
@@ -88,10 +76,7 @@ def main() -> None:
             f"{os.cpu_count()} cores; load average {before:.2f} before, {os.getloadavg()[0]:.2f} after; "
             f"{foreign(board)}; {time.monotonic() - began:.0f} s."
         )
-    complaints = board.complaints + loader.complaints
-    for complaint in complaints:
-        print(f"FAILED: {complaint}")
-    sys.exit(bool(complaints))
+    conclude(board, loader)
 
 
 if __name__ == "__main__":

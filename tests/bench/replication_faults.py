@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from bench_run import VALUE_BYTES
 from bench_table import Board
 from ensemble import Ensemble, Node
-from replication_figures import VALUE_BYTES, Fleet, Scale, leader_and_followers, serve, warm
+from replication_figures import Fleet, Scale, leader_and_followers, serve, warm
 from replication_session import Writer
 from service_tools import Loader
 

@@ -5,15 +5,12 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from bench_run import JVM_FLAGS, LOADED_NODES, VALUE_BYTES, Effort
 from bench_table import Board, Figure, longest
 from ensemble import Ensemble, Node
 from service_tools import Loader, busy_s, cpu_s, favour, pid, wait_for_session
 
 SERVERS = 3
-VALUE_BYTES = 100
-LOADED_NODES = 1000
-# As Apache's own start script sets them; the rest of the JVM is at its defaults.
-JVM_FLAGS = "-Xmx1000m"
 # operation, sessions, window, and the servers that the sessions are spread over
 LOADS = {
     "set32x32": ("set", 32, 32, "all"),
@@ -28,8 +25,8 @@ NAMES = (*LOADS, *FAULTS, *BULK)
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """How much of everything: rounds of each row, seconds of a load and of the load before it, that a JVM is warm."""
+class Scale(Effort):
+    """How much of everything."""
 
     rounds: int = 4
     seconds: float = 2.5
@@ -41,8 +38,6 @@ class Scale:
     behind: int = 100_000
     rejoins: int = 3
     catches: int = 2
-    # The weight of servers and load, where others work on the machine.
-    nice: int | None = None
 
 
 QUICK = Scale(

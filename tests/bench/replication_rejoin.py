@@ -10,9 +10,10 @@ import re
 import shutil
 import time
 
+from bench_run import VALUE_BYTES
 from bench_table import Board
 from ensemble import Ensemble, Node
-from replication_figures import VALUE_BYTES, Fleet, Scale, leader_and_followers, serve, zxid
+from replication_figures import Fleet, Scale, leader_and_followers, serve, zxid
 from service_tools import Loader, cpu_s, favour, pid, wait_for_session
 
 FROM_LOG, NEVER_FROM_LOG = "snapshotSizeFactor=0", "snapshotSizeFactor=-1"

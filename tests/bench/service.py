@@ -11,10 +11,8 @@ How Python was built tells: one without --enable-optimizations needs a fifth mor
 $ZKTW_CMD chooses another, as in the live tests.
 """
 
-import argparse
 import os
 import platform
-import signal
 import sys
 import time
 from pathlib import Path
@@ -23,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "live"))
 
 from dataclasses import replace
 
+from bench_run import begin, conclude, kinds_of, parser_of
 from bench_table import foreign, table
-from ensemble import missing
 from service_figures import LOADS, NAMES, QUICK, Bench, Scale
-from service_tools import Loader, allow_open_files, favour
+from service_tools import Loader, allow_open_files
 
 
 def wanted(text: str | None) -> set[str]:
@@ -45,25 +43,14 @@ def wanted(text: str | None) -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the nodes, a fifth of the sessions, one round")
-    parser.add_argument("--only", metavar="NAME,...", help=f"of load, {', '.join(NAMES)}; load is the first eight")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--kinds", default="zktw,apache39" if missing("apache39") is None else "zktw,apache38")
-    parser.add_argument(
-        "--nice", type=int, help="-20 to 19, by autogroup (root): weight of servers and load on a machine in use"
-    )
-    options = parser.parse_args()
-    kinds = options.kinds.split(",")
-    if reason := missing(*kinds):
-        sys.exit(reason)
+    only = f"of load, {', '.join(NAMES)}; load is the first eight"
+    options = parser_of(__doc__, "a tenth of the nodes, a fifth of the sessions, one round", only).parse_args()
+    kinds = kinds_of(options)
     scale = QUICK if options.quick else Scale()
     scale = replace(scale, rounds=options.rounds or scale.rounds, nice=options.nice)
-    favour("self", options.nice)
     if not allow_open_files(scale.sessions + 200):
         sys.exit(f"{scale.sessions} sessions need {scale.sessions + 200} open files (ulimit -n)")
-    # So that a run which is ended takes its servers with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    begin(options)
     began, loads = time.monotonic(), [os.getloadavg()]
     loader = Loader()
     bench = Bench(kinds, scale, wanted(options.only), loader)
@@ -78,10 +65,7 @@ def main() -> None:
             f"{os.cpu_count()} cores; load average {loads[0][0]:.2f} before, {loads[1][0]:.2f} after; "
             f"{foreign(bench)}; {time.monotonic() - began:.0f} s."
         )
-    complaints = bench.complaints + loader.complaints
-    for complaint in complaints:
-        print(f"FAILED: {complaint}")
-    sys.exit(bool(complaints))
+    conclude(bench, loader)
 
 
 if __name__ == "__main__":

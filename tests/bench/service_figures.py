@@ -6,14 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from bench_run import JVM_FLAGS, LOADED_NODES, VALUE_BYTES, Effort
 from bench_table import Board, Figure
 from ensemble import Ensemble, Node, wait_until
 from service_tools import Held, Loader, Pinger, busy_s, cpu_s, favour, pid, resident_mb, wait_for_session
 
-VALUE_BYTES = 100
-LOADED_NODES = 1000
-# As Apache's own start script sets them; the rest of the JVM is at its defaults.
-JVM_FLAGS = "-Xmx1000m"
 LOADS = {
     "get32x32": ("get", 32, 32),
     "get32x1": ("get", 32, 1),
@@ -28,8 +25,8 @@ NAMES = (*LOADS, "memory", *SCALES)
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """How much of everything. Seconds of one measurement and of the load before it, that a JVM is warm."""
+class Scale(Effort):
+    """How much of everything."""
 
     rounds: int = 5
     seconds: float = 2.5
@@ -41,8 +38,6 @@ class Scale:
     # Apache's default; it takes a snapshot after between half of it and all of it.
     snap_count: int = 100_000
     fires: int = 3
-    # The weight of servers and load, where others work on the machine.
-    nice: int | None = None
 
 
 QUICK = Scale(
