@@ -162,12 +162,14 @@ def test_what_is_applied_is_what_would_be_replayed() -> None:
     digest = replayed(entries).tree.digest
     # One that its maker had another tree for is counted, and happens.
     entries.append(entry(9, OpCode.SET_DATA, SetDataTxn("/n1", b"last", 3), digest ^ 1))
+    # What changes nothing has happened too.
+    entries.append(entry(10, OpCode.SET_DATA, SetDataTxn("/gone", b"x", 1)))
     bench = Bench()
     bench.keeper.apply(entries)
     ours, theirs = bench.keeper.database, replayed(entries)
     assert ours.tree.nodes == theirs.tree.nodes
     assert (ours.tree.digest, ours.tree.data_bytes) == (theirs.tree.digest, theirs.tree.data_bytes)
-    assert (ours.last_zxid, ours.digest_mismatches) == (theirs.last_zxid, theirs.digest_mismatches) == (9, 1)
+    assert (ours.last_zxid, ours.digest_mismatches) == (theirs.last_zxid, theirs.digest_mismatches) == (10, 1)
     assert list(bench.keeper.committed) == entries
 
 
@@ -238,6 +240,15 @@ def test_what_follows_another_history_goes_behind_it() -> None:
     bench.write(create(4, b"the leader's too"))
     assert nodes_of(bench.found()) == nodes_of(replayed([*leaders, create(4, b"the leader's too")]))
     assert "log.4" in bench.names("log.")
+
+
+def test_another_history_is_a_snapshot_and_makes_none_due() -> None:
+    bench = Bench()
+    bench.write(*(create(zxid) for zxid in range(1, SNAP_COUNT + 2)))
+    bench.keeper.replace(replayed([create(1)]))
+    bench.run()
+    bench.keeper.maybe_snapshot()
+    assert not bench.snapshotter.busy
 
 
 def test_a_snapshot_of_the_former_history_is_given_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
