@@ -23,6 +23,7 @@ from zktw.storage.txnlog import TxnLog
 from zktw.terms.errors import StorageError
 from zktw.tree.database import Database
 from zktw.tree.image import Image
+from zktw.wire.txn import decode_txn, encode_txn
 
 EPOCH = 0x1_0000_0000
 THEIRS = b"theirs"
@@ -214,3 +215,38 @@ def test_an_empty_member_takes_a_tree() -> None:
         # Not before: a start that finds nothing writes a snapshot of nothing.
         if any(name.startswith("snapshot.") for name in files.list(DATA)):
             assert is_of(restart(files), theirs)
+
+
+def with_digest(payload: bytes, database: Database) -> bytes:
+    """The transaction as its leader tells it: with the digest of the tree behind it, which it goes into."""
+    database.replay(payload)
+    header, txn, _ = decode_txn(payload, 2**31 - 1)
+    return encode_txn(header, txn, database.tree.digest)
+
+
+def test_a_tree_that_was_sent_while_it_changed_adds_up_once_it_is_whole() -> None:
+    """An Apache server's: it holds the next two transactions already, which come again behind it."""
+    leader = tree(EPOCH + 3, EPOCH + 1, EPOCH + 2, EPOCH + 3)
+    following = [with_digest(create(EPOCH + number, THEIRS), leader) for number in (4, 5, 6)]
+    fuzzy = tree(EPOCH + 3, *range(EPOCH + 1, EPOCH + 6))
+    image = fuzzy.image()
+    fuzzy.take_for_fuzzy()
+    for payload in following[:2]:
+        fuzzy.replay(payload)
+    assert fuzzy.digest_mismatches == 0
+    fuzzy.be_whole(EPOCH + 5)
+    fuzzy.replay(following[2])
+    assert (fuzzy.digest_mismatches, fuzzy.tree.digest) == (0, leader.tree.digest)
+    # Later it is told of what differs, as ever.
+    fuzzy.be_whole(EPOCH + 100)
+    other = tree(0)
+    fuzzy.replay(with_digest(create(EPOCH + 7), other))
+    assert fuzzy.digest_mismatches == 1
+    # A restart reads the same tree, and what followed it.
+    files = MemoryFiles()
+    files.put(f"{DATA}/myid", b"1")
+    make_log(files).forget_after(EPOCH + 3)
+    take(files, image)
+    make_log(files).append([(EPOCH + 4 + number, payload) for number, payload in enumerate(following)])
+    recovered = restart(files).database
+    assert (recovered.digest_mismatches, recovered.tree.digest) == (0, leader.tree.digest)

@@ -366,6 +366,7 @@ def test_what_is_proposed_only_waits_for_uptodate() -> None:
     assert learner.on_packet(commit(2), 4) == []
     assert learner.on_packet(packet(PacketType.UPTODATE, -1), 5) == [acks(), Serving(EPOCH)]
     assert (list(learner.proposals), learner.commits) == ([txn(2), txn(3)], [make_zxid(EPOCH, 2)])
+    assert learner.last_zxid == make_zxid(EPOCH, 3)
     # None of it is in our history yet.
     assert learner.history == History(EPOCH, EPOCH, make_zxid(EPOCH, 1))
 

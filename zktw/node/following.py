@@ -262,6 +262,7 @@ class FollowingRole:
 
     def _serve(self, epoch: int) -> None:
         means, keeper = self._means, self._keeper
+        keeper.database.be_whole(self._core.last_zxid)
         self._probing.stop()
         self._reconfig.adopt(self._core.config_text)
         means.show_config()
@@ -338,6 +339,7 @@ class FollowingRole:
         assert self._tree is not None
         tree, self._tree = self._tree, None
         tree.settle(zxid)
+        tree.take_for_fuzzy()
         self._then(self._keeper.replace(tree), partial(self._tree_persisted, zxid))
 
     def _tree_persisted(self, zxid: int) -> None:

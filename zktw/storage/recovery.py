@@ -162,6 +162,8 @@ class _Recovery:
         if database is None:
             database = self.make_database()
         first_zxid = database.last_zxid
+        if 0 < first_zxid == self.datadir.read_log_base():
+            database.take_for_fuzzy()
         self._replay(database)
         if self.gaps > _GAPS_SHOWN:
             self.warnings.append(f"{self.datadir.logs}: {self.gaps} gaps in all")

@@ -17,6 +17,7 @@ from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, DeleteTx
 
 DIGEST_EVERY = 128
 _REPLAY_LENGTH_MAX = 2**31 - 1
+_UNTIL_TOLD = 2**63 - 1
 
 
 class Database:
@@ -77,6 +78,15 @@ class Database:
             return True
         self.digest_mismatches += 1
         return False
+
+    def take_for_fuzzy(self) -> None:
+        """This tree is a leader's, which an Apache server sends while it changes: nothing adds up until be_whole()."""
+        self.fuzzy_until = _UNTIL_TOLD
+
+    def be_whole(self, zxid: int) -> None:
+        """What a fuzzy tree holds too early is no later than this: from the next transaction on it adds up."""
+        if self.fuzzy_until == _UNTIL_TOLD:
+            self.fuzzy_until = zxid + 1
 
     def drop_orphans(self) -> list[str]:
         """Remove ephemerals whose session is unknown; a crash may leave them (wire document, c.5)."""

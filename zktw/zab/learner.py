@@ -185,6 +185,11 @@ class Learner:
         self.stage = LearnerStage.UPTODATE
         return [self._ack(), Synchronised(self._mode, self._sync_zxid)]
 
+    @property
+    def last_zxid(self) -> int:
+        """The last one that was proposed, or told of, up to UPTODATE."""
+        return self._last_zxid
+
     def on_deadline(self, now_ms: float) -> list[ZabEffect]:
         """The leader was silent for too long."""
         if self.stage == LearnerStage.ENDED or self.deadline_ms is None or now_ms < self.deadline_ms:
