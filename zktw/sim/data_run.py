@@ -1,18 +1,15 @@
 """One seed of the data service from start to verdict: chaos under the checkers, then healing, then quiet."""
 
 from dataclasses import dataclass, field
-from traceback import extract_tb
 
 from zktw.sim.data_checkers import DataCheckers
 from zktw.sim.data_faults import DataFaultPlan, DataFaults
 from zktw.sim.standalone import SID, StandaloneWorld
-from zktw.sim.story import tell
 from zktw.sim.surroundings import surroundings
+from zktw.sim.trial import Verdict, all_answered, half_vanish, let_rest, torment, way_back, where_they_are
 
 # All clients are served again, and have their answers, in so much time after healing.
 PROGRESS_MS = 30_000
-# Longer than any session that nobody speaks for, with the ticks that its end may come late.
-QUIET_MS = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,56 +39,29 @@ def data_shape_of(seed: int, chaos_ms: float = 15_000, faults: DataFaults | None
 
 
 @dataclass
-class DataOutcome:
-    """What a run has shown. violation is "" where all invariants held. fingerprint: of all that was told."""
+class DataOutcome(Verdict):
+    """What a run of a server alone has shown. fingerprint: of all that was told."""
 
-    seed: int
-    violation: str = ""
-    simulated_ms: float = 0.0
-    healed_ms: float = 0.0
     txns: int = 0
     replies: int = 0
     events: int = 0
     restarts: int = 0
     clean_stops: int = 0
     fingerprint: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    story: list[str] = field(default_factory=list)
-
-    def add(self, other: "DataOutcome") -> None:
-        """Sum up; of the way back the longest."""
-        for name in ("simulated_ms", "txns", "replies", "events", "restarts", "clean_stops"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.healed_ms = max(self.healed_ms, other.healed_ms)
-        for kind, count in other.faults.items():
-            self.faults[kind] = self.faults.get(kind, 0) + count
 
 
 def run_data_seed(seed: int, shape: DataShape, *, with_story: bool = False) -> DataOutcome:
-    """Run one seed. What the server or the simulator itself raise is a finding too, and is told as one."""
+    """Run one seed; see trial.torment."""
     outcome = DataOutcome(seed)
     world = StandaloneWorld(seed, clients=shape.clients, lines=shape.lines, own_log=shape.own_log)
     world.servers[SID].disk.reorders = shape.reorders
     checkers = DataCheckers(world)
     with surroundings(world):
         plan = DataFaultPlan(world, shape.faults)
-        try:
-            world.run(shape.chaos_ms)
-            plan.stop()
-            world.heal()
-            outcome.healed_ms = _settle(world, checkers)
-        except Exception as error:
-            where = extract_tb(error.__traceback__)[-1]
-            world.broken = world.broken or f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
-            world.tell(0, world.broken)
-    outcome.violation = world.broken
-    outcome.simulated_ms = world.now_ms
+        torment(outcome, world, plan, shape.chaos_ms, lambda: _settle(world, checkers), with_story=with_story)
     outcome.txns, outcome.replies, outcome.events = len(checkers.txns), checkers.replies, checkers.events
     outcome.restarts, outcome.clean_stops = checkers.restarts, checkers.clean_stops
     outcome.fingerprint = checkers.fingerprint
-    outcome.faults = world.faults
-    if with_story or outcome.violation:
-        outcome.story = list(tell(world.trace))
     return outcome
 
 
@@ -100,17 +70,10 @@ def _settle(world: StandaloneWorld, checkers: DataCheckers) -> float:
 
     Returns the milliseconds that the first took.
     """
-    began_ms = world.now_ms
-    for client in world.clients:
-        client.busy = False
-    if not world.run_until(lambda: all(client.idle for client in world.clients), limit_ms=PROGRESS_MS):
-        states = {client.host: (client.connected, client.waiting) for client in world.clients}
-        world.broken = world.broken or f"no progress in {PROGRESS_MS} ms after healing: {states}"
-    healed_ms = world.now_ms - began_ms
-    for client in world.clients[::2]:
-        client.die()
-    world.run(QUIET_MS)
-    living = {client.session_id for client in world.clients[1::2]}
+    clients = world.clients
+    let_rest(clients)
+    healed_ms = way_back(world, lambda: all_answered(clients), PROGRESS_MS, lambda: where_they_are(clients))
+    living = half_vanish(world, clients)
     if not world.broken:
         checkers.check_end(living)
     world.stop(SID)

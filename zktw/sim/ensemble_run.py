@@ -1,18 +1,15 @@
 """One seed of an ensemble with data from start to verdict: chaos under the checkers, then healing, then quiet."""
 
 from dataclasses import dataclass, field
-from traceback import extract_tb
 
 from zktw.sim.ensemble import EnsembleWorld
 from zktw.sim.ensemble_faults import EnsembleFaultPlan, EnsembleFaults
 from zktw.sim.replica_checkers import ReplicaCheckers
-from zktw.sim.story import tell
 from zktw.sim.surroundings import surroundings
+from zktw.sim.trial import Verdict, all_answered, half_vanish, let_rest, torment, way_back, where_they_are
 
 # All servers serve again, and all clients have their answers, in so much time after healing.
 PROGRESS_MS = 40_000
-# Longer than any session that nobody speaks for, with the ticks that its end may come late.
-QUIET_MS = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +47,9 @@ def ensemble_shape_of(seed: int, chaos_ms: float = 8000, faults: EnsembleFaults 
 
 
 @dataclass
-class EnsembleOutcome:
-    """What a run has shown. violation is "" where all invariants held. fingerprint: of all that was told."""
+class EnsembleOutcome(Verdict):
+    """What a run of an ensemble with clients has shown. fingerprint: of all that was told."""
 
-    seed: int
-    violation: str = ""
-    simulated_ms: float = 0.0
-    healed_ms: float = 0.0
     elections: int = 0
     epochs: int = 0
     packets: int = 0
@@ -68,23 +61,10 @@ class EnsembleOutcome:
     databases: int = 0
     fingerprint: int = 0
     syncs: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, int] = field(default_factory=dict)
-    story: list[str] = field(default_factory=list)
-
-    def add(self, other: "EnsembleOutcome") -> None:
-        """Sum up; of the way back the longest."""
-        for name in ("simulated_ms", "elections", "epochs", "packets", "txns", "replies", "events", "expired"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.clean_stops += other.clean_stops
-        self.databases += other.databases
-        self.healed_ms = max(self.healed_ms, other.healed_ms)
-        for mine, more in ((self.syncs, other.syncs), (self.faults, other.faults)):
-            for kind, count in more.items():
-                mine[kind] = mine.get(kind, 0) + count
 
 
 def run_ensemble_seed(seed: int, shape: EnsembleShape, *, with_story: bool = False) -> EnsembleOutcome:
-    """Run one seed. What the servers or the simulator itself raise is a finding too, and is told as one."""
+    """Run one seed; see trial.torment."""
     outcome = EnsembleOutcome(seed)
     world = EnsembleWorld(
         seed,
@@ -97,31 +77,18 @@ def run_ensemble_seed(seed: int, shape: EnsembleShape, *, with_story: bool = Fal
     checkers = ReplicaCheckers(world)
     with surroundings(world):
         plan = EnsembleFaultPlan(world, shape.faults)
-        try:
-            world.run(shape.chaos_ms)
-            plan.stop()
-            world.heal()
-            outcome.healed_ms = _settle(world, checkers)
-        except Exception as error:
-            where = extract_tb(error.__traceback__)[-1]
-            world.broken = world.broken or f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
-            world.tell(0, world.broken)
+        torment(outcome, world, plan, shape.chaos_ms, lambda: _settle(world, checkers), with_story=with_story)
     _sum_up(outcome, world, checkers)
-    if with_story or outcome.violation:
-        outcome.story = list(tell(world.trace))
     return outcome
 
 
 def _sum_up(outcome: EnsembleOutcome, world: EnsembleWorld, checkers: ReplicaCheckers) -> None:
-    outcome.violation = world.broken
-    outcome.simulated_ms = world.now_ms
     outcome.elections, outcome.epochs = checkers.zab.elections, len(checkers.zab.established)
     outcome.packets, outcome.syncs = checkers.zab.packets, checkers.zab.syncs
     outcome.txns, outcome.replies, outcome.events = len(checkers.ledger.zxids), checkers.replies, checkers.events
     outcome.expired = sum(client.expired for client in world.clients)
     outcome.clean_stops, outcome.databases = checkers.clean_stops, checkers.databases
     outcome.fingerprint = checkers.fingerprint
-    outcome.faults = world.faults
 
 
 def _settle(world: EnsembleWorld, checkers: ReplicaCheckers) -> float:
@@ -129,22 +96,16 @@ def _settle(world: EnsembleWorld, checkers: ReplicaCheckers) -> float:
 
     Returns the milliseconds that the first took.
     """
-    began_ms = world.now_ms
-    for client in world.clients:
-        client.busy = False
-
-    def whole() -> bool:
-        return world.complete and world.settled() and all(client.idle for client in world.clients)
-
-    if not world.run_until(whole, limit_ms=PROGRESS_MS) and not world.broken:
-        roles = {sid: (server.state and server.state.name, server.serving) for sid, server in world.servers.items()}
-        states = {client.host: (client.connected, client.waiting) for client in world.clients}
-        world.broken = f"no progress in {PROGRESS_MS} ms after healing: {roles}, {states}"
-    healed_ms = world.now_ms - began_ms
-    for client in world.clients[::2]:
-        client.die()
-    world.run(QUIET_MS)
+    clients = world.clients
+    let_rest(clients)
+    healed_ms = way_back(
+        world,
+        lambda: world.complete and world.settled() and all_answered(clients),
+        PROGRESS_MS,
+        lambda: f"{world.roles}, {where_they_are(clients)}",
+    )
+    living = half_vanish(world, clients)
     if not world.broken:
-        checkers.check_end({client.session_id for client in world.clients[1::2]})
-        checkers.check_registers(world.clients)
+        checkers.check_end(living)
+        checkers.check_registers(clients)
     return healed_ms

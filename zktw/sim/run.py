@@ -1,11 +1,10 @@
 """One seed from start to verdict: chaos under the checkers, then healing, then progress in bounded time."""
 
 from dataclasses import dataclass, field
-from traceback import extract_tb
 
 from zktw.sim.checkers import Checkers
 from zktw.sim.faults import FaultPlan, Faults
-from zktw.sim.story import tell
+from zktw.sim.trial import Verdict, torment, way_back
 from zktw.sim.world import World
 
 # initLimit and syncLimit are 4 s and 2 s in a simulation, a cut link is noticed after some more: a server may sit out
@@ -46,45 +45,26 @@ def shape_of(seed: int, chaos_ms: float = 15_000) -> Shape:
 
 
 @dataclass
-class Outcome:
-    """What a run has shown. violation is "" where all invariants held."""
+class Outcome(Verdict):
+    """What a run of an ensemble without clients has shown."""
 
-    seed: int
-    violation: str = ""
-    simulated_ms: float = 0.0
-    healed_ms: float = 0.0
     elections: int = 0
     epochs: int = 0
     packets: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    story: list[str] = field(default_factory=list)
 
 
 def run_seed(seed: int, shape: Shape, *, with_story: bool = False) -> Outcome:
-    """Run one seed. What the servers or the simulator itself raise is a finding too, and is told as one."""
+    """Run one seed; see trial.torment."""
     outcome = Outcome(seed)
     world = World(seed, voters=shape.voters, observers=shape.observers, quorum_lines=shape.quorum_lines)
     checkers = Checkers(world)
     plan = FaultPlan(world, shape.faults)
-    try:
-        world.run(shape.chaos_ms)
-        plan.stop()
-        world.heal()
-        began_ms = world.now_ms
-        if not world.run_until(lambda: world.complete and world.settled(), limit_ms=PROGRESS_MS) and not world.broken:
-            roles = {sid: (server.state and server.state.name, server.serving) for sid, server in world.servers.items()}
-            world.broken = f"no progress in {PROGRESS_MS} ms after healing: {roles}"
-        outcome.healed_ms = world.now_ms - began_ms
-    except Exception as error:
-        where = extract_tb(error.__traceback__)[-1]
-        world.broken = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
-        world.tell(0, world.broken)
-    outcome.violation = world.broken
-    outcome.simulated_ms = world.now_ms
+
+    def settle() -> float:
+        return way_back(world, lambda: world.complete and world.settled(), PROGRESS_MS, lambda: str(world.roles))
+
+    torment(outcome, world, plan, shape.chaos_ms, settle, with_story=with_story)
     outcome.elections = checkers.elections
     outcome.epochs = len(checkers.established)
     outcome.packets = checkers.packets
-    outcome.faults = world.faults
-    if with_story or outcome.violation:
-        outcome.story = list(tell(world.trace))
     return outcome

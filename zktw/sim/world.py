@@ -52,6 +52,11 @@ class World(Stage):
                 # Not all at the same moment.
                 self.schedule.after(self.random.random() * 0.5, None, self.start, server.sid)
 
+    @property
+    def roles(self) -> dict[int, tuple[object, bool]]:
+        """By server what it is, and whether it serves."""
+        return {sid: (server.state and server.state.name, server.serving) for sid, server in self.servers.items()}
+
     def settled(self) -> bool:
         """Whether one leader serves and every other living server serves under it."""
         living = [server for server in self.servers.values() if server.alive]
