@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import Pool
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from zktw.node.clock import wall_ms
 from zktw.sim.data_faults import DataFaults
@@ -13,6 +13,7 @@ from zktw.sim.ensemble_faults import EnsembleFaults
 from zktw.sim.ensemble_run import EnsembleOutcome, EnsembleShape, ensemble_shape_of, run_ensemble_seed
 from zktw.sim.faults import Faults
 from zktw.sim.run import Outcome, Shape, run_seed, shape_of
+from zktw.sim.trial import Verdict
 
 EXPLANATION = """\
 zktw sim --seed 7                     the story of one run
@@ -24,6 +25,8 @@ zktw sim --standalone --seeds 1..2000 many runs of one server, its clients and i
 
 W = TypeVar("W")
 R = TypeVar("R")
+S = TypeVar("S")
+V = TypeVar("V", bound=Verdict)
 
 # A day: the story of a run is kept in memory.
 SECONDS_MAX = 86_400
@@ -94,16 +97,71 @@ def run(options: argparse.Namespace) -> int:
     if replicated and options.hierarchical:
         options.refuse("argument --hierarchical: not with --replicated")
     if alone:
-        return _run_standalone(options)
+        return _run_kind(STANDALONE, options)
     if replicated:
-        return _run_replicated(options)
+        return _run_kind(REPLICATED, options)
+    return _run_kind(ELECTING, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[S, V]):
+    """What is simulated: how a seed's shape is found and run, and how what came of it is told."""
+
+    shape_of: Callable[[argparse.Namespace, int], S]
+    # As run(seed, shape, with_story=...).
+    run: Callable[..., V]
+    verdict: Callable[[V, argparse.Namespace], str]
+    total: Callable[[], V]
+    # What was done in a range of seeds, in lines of their own.
+    done: Callable[[V], list[str]]
+    # To what the way back after healing leads.
+    whole: str = "all clients served"
+
+
+def _run_kind(kind: _Kind[S, V], options: argparse.Namespace) -> int:
     if options.seeds is None:
         seed = 1 if options.seed is None else options.seed
-        outcome = run_seed(seed, _shape(options, seed), with_story=True)
+        outcome = kind.run(seed, kind.shape_of(options, seed), with_story=True)
         print("\n".join(outcome.story))
-        print(_verdict(outcome, options))
+        print(kind.verdict(outcome, options))
         return 1 if outcome.violation else 0
-    return _run_range(options)
+    began_ms = wall_ms()
+    total = kind.total()
+    failed = 0
+    work = [(kind.run, seed, kind.shape_of(options, seed)) for seed in options.seeds]
+    for outcome in _in_processes(options.jobs, _run_one, work):
+        total.add(outcome)
+        if outcome.violation:
+            failed += 1
+            print("\n".join(outcome.story[-60:]))
+            print(kind.verdict(outcome, options), flush=True)
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(total.faults.items()))
+    print(f"seeds: {len(options.seeds)}, failed: {failed}")
+    print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
+    print(*kind.done(total), sep="\n")
+    print(f"faults: {faults or 'none'}")
+    print(f"longest way back to {kind.whole} after healing: {total.healed_ms:.0f} ms")
+    return 1 if failed else 0
+
+
+def _run_one(work: tuple[Callable[..., V], int, object]) -> V:
+    run_it, seed, shape = work
+    return run_it(seed, shape)
+
+
+def _in_processes(jobs: int, function: Callable[[W], R], work: Sequence[W]) -> Iterator[R]:
+    """The results in the order of the work."""
+    if jobs <= 1:
+        yield from map(function, work)
+        return
+    with Pool(jobs) as pool:
+        yield from pool.imap(function, work, chunksize=20)
+        # They end by themselves: the signal that would end them is deaf where a program has made it its own.
+        pool.close()
+        pool.join()
+
+
+# -- an ensemble without clients ---------------------------------------------------------------------------------------
 
 
 def _shape(options: argparse.Namespace, seed: int) -> Shape:
@@ -135,59 +193,11 @@ def _replay(seed: int, options: argparse.Namespace) -> str:
     return f"zktw sim --seed {seed} {_shape(options, seed).options}" + (" --calm" if options.calm else "")
 
 
-def _run_range(options: argparse.Namespace) -> int:
-    began_ms = wall_ms()
-    total = Outcome(0)
-    failed = 0
-    slowest_ms = 0.0
-    work = [(seed, _shape(options, seed)) for seed in options.seeds]
-    for outcome in _in_processes(options.jobs, _run_one, work):
-        total.simulated_ms += outcome.simulated_ms
-        total.elections += outcome.elections
-        total.epochs += outcome.epochs
-        total.packets += outcome.packets
-        slowest_ms = max(slowest_ms, outcome.healed_ms)
-        for kind, count in outcome.faults.items():
-            total.faults[kind] = total.faults.get(kind, 0) + count
-        if outcome.violation:
-            failed += 1
-            print("\n".join(outcome.story[-60:]))
-            print(_verdict(outcome, options), flush=True)
-    done = [f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}"]
-    _sum_up(options, failed, total, began_ms, done)
-    print(f"longest way back to a whole ensemble after healing: {slowest_ms:.0f} ms")
-    return 1 if failed else 0
+def _done(total: Outcome) -> list[str]:
+    return [f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}"]
 
 
-def _sum_up(
-    options: argparse.Namespace,
-    failed: int,
-    total: Outcome | DataOutcome | EnsembleOutcome,
-    began_ms: int,
-    done: list[str],
-) -> None:
-    """What a range of seeds came to; done says what was done in it, in lines of their own."""
-    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(total.faults.items()))
-    print(f"seeds: {len(options.seeds)}, failed: {failed}")
-    print(f"simulated: {total.simulated_ms / 3_600_000:.1f} hours in {(wall_ms() - began_ms) / 1000:.0f} s")
-    print(*done, sep="\n")
-    print(f"faults: {faults or 'none'}")
-
-
-def _run_one(work: tuple[int, Shape]) -> Outcome:
-    return run_seed(*work)
-
-
-def _in_processes(jobs: int, function: Callable[[W], R], work: Sequence[W]) -> Iterator[R]:
-    """The results in the order of the work."""
-    if jobs <= 1:
-        yield from map(function, work)
-        return
-    with Pool(jobs) as pool:
-        yield from pool.imap(function, work, chunksize=20)
-        # They end by themselves: the signal that would end them is deaf where a program has made it its own.
-        pool.close()
-        pool.join()
+ELECTING = _Kind(_shape, run_seed, _verdict, lambda: Outcome(0), _done, "a whole ensemble")
 
 
 # -- a server alone ----------------------------------------------------------------------------------------------------
@@ -215,34 +225,14 @@ def _data_verdict(outcome: DataOutcome, options: argparse.Namespace) -> str:
     return f"seed {outcome.seed}: {outcome.violation}\nreplay: {replay}"
 
 
-def _run_standalone(options: argparse.Namespace) -> int:
-    if options.seeds is None:
-        seed = 1 if options.seed is None else options.seed
-        outcome = run_data_seed(seed, _data_shape(options, seed), with_story=True)
-        print("\n".join(outcome.story))
-        print(_data_verdict(outcome, options))
-        return 1 if outcome.violation else 0
-    began_ms = wall_ms()
-    total = DataOutcome(0)
-    failed = 0
-    work = [(seed, _data_shape(options, seed)) for seed in options.seeds]
-    for outcome in _in_processes(options.jobs, _run_one_alone, work):
-        total.add(outcome)
-        if outcome.violation:
-            failed += 1
-            print("\n".join(outcome.story[-60:]))
-            print(_data_verdict(outcome, options), flush=True)
-    done = [
+def _data_done(total: DataOutcome) -> list[str]:
+    return [
         f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}",
         f"starts: {total.restarts}, orderly stops: {total.clean_stops}",
     ]
-    _sum_up(options, failed, total, began_ms, done)
-    print(f"longest way back to all clients served after healing: {total.healed_ms:.0f} ms")
-    return 1 if failed else 0
 
 
-def _run_one_alone(work: tuple[int, DataShape]) -> DataOutcome:
-    return run_data_seed(*work)
+STANDALONE = _Kind(_data_shape, run_data_seed, _data_verdict, lambda: DataOutcome(0), _data_done)
 
 
 # -- an ensemble with clients ------------------------------------------------------------------------------------------
@@ -274,33 +264,13 @@ def _ensemble_verdict(outcome: EnsembleOutcome, options: argparse.Namespace) -> 
     return f"seed {outcome.seed}: {outcome.violation}\nreplay: {replay}" + (" --calm" if options.calm else "")
 
 
-def _run_replicated(options: argparse.Namespace) -> int:
-    if options.seeds is None:
-        seed = 1 if options.seed is None else options.seed
-        outcome = run_ensemble_seed(seed, _ensemble_shape(options, seed), with_story=True)
-        print("\n".join(outcome.story))
-        print(_ensemble_verdict(outcome, options))
-        return 1 if outcome.violation else 0
-    began_ms = wall_ms()
-    total = EnsembleOutcome(0)
-    failed = 0
-    work = [(seed, _ensemble_shape(options, seed)) for seed in options.seeds]
-    for outcome in _in_processes(options.jobs, _run_one_ensemble, work):
-        total.add(outcome)
-        if outcome.violation:
-            failed += 1
-            print("\n".join(outcome.story[-60:]))
-            print(_ensemble_verdict(outcome, options), flush=True)
+def _ensemble_done(total: EnsembleOutcome) -> list[str]:
     syncs = ", ".join(f"{mode} {count}" for mode, count in sorted(total.syncs.items()))
-    done = [
+    return [
         f"transactions: {total.txns}, replies: {total.replies}, events: {total.events}, sessions lost: {total.expired}",
         f"elections: {total.elections}, epochs established: {total.epochs}, quorum packets: {total.packets}",
         f"learners brought up to date: {syncs}; memories compared: {total.databases}",
     ]
-    _sum_up(options, failed, total, began_ms, done)
-    print(f"longest way back to all clients served after healing: {total.healed_ms:.0f} ms")
-    return 1 if failed else 0
 
 
-def _run_one_ensemble(work: tuple[int, EnsembleShape]) -> EnsembleOutcome:
-    return run_ensemble_seed(*work)
+REPLICATED = _Kind(_ensemble_shape, run_ensemble_seed, _ensemble_verdict, lambda: EnsembleOutcome(0), _ensemble_done)
