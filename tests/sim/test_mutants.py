@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from seeded import caught_as
 from twisted.internet.defer import Deferred, succeed
 
 from zktw.node.reconfigleading import ReconfigLeading
@@ -28,12 +29,7 @@ SEEDS = range(1, 61)
 
 def caught(*words: str) -> Outcome:
     """The first finding in the seeds; it must be of the expected kind."""
-    for seed in SEEDS:
-        outcome = run_seed(seed, shape_of(seed))
-        if outcome.violation:
-            assert any(word in outcome.violation for word in words), outcome.violation
-            return outcome
-    pytest.fail(f"not caught in {len(SEEDS)} seeds")
+    return caught_as(words, lambda seed: run_seed(seed, shape_of(seed)), SEEDS)
 
 
 def test_epoch_promised_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from seeded import acknowledge_before_the_write, caught_as
 
 from zktw.pipeline.handshakes import Handshakes
 from zktw.pipeline.request import Client, Request
@@ -31,12 +32,7 @@ SEEDS = range(1, 61)
 
 def caught(*words: str, faults: DataFaults | None = None) -> DataOutcome:
     """The first finding in the seeds; it must be of an expected kind."""
-    for seed in SEEDS:
-        outcome = run_data_seed(seed, data_shape_of(seed, faults=faults))
-        if outcome.violation:
-            assert any(word in outcome.violation for word in words), outcome.violation
-            return outcome
-    pytest.fail(f"not caught in {len(SEEDS)} seeds")
+    return caught_as(words, lambda seed: run_data_seed(seed, data_shape_of(seed, faults=faults)), SEEDS)
 
 
 # -- the disk ----------------------------------------------------------------------------------------------------------
@@ -53,13 +49,7 @@ def test_acknowledged_before_the_log_is_synced(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_acknowledged_when_the_write_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    append = Journal.append
-
-    def hasty(self: Journal, zxid: int, payload: bytes) -> None:
-        append(self, zxid, payload)
-        self.on_persisted(zxid)
-
-    monkeypatch.setattr(Journal, "append", hasty)
+    acknowledge_before_the_write(monkeypatch, Journal)
     caught("durable", "session", "AssertionError", "logged")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from seeded import acknowledge_before_the_write, caught_as
 from twisted.internet.defer import Deferred, succeed
 
 from zktw.node.following import FollowingRole
@@ -47,12 +48,7 @@ def shape(faults: EnsembleFaults, ring: int = 20) -> EnsembleShape:
 
 def caught(*words: str, faults: EnsembleFaults = RESTARTS, ring: int = 20) -> EnsembleOutcome:
     """The first finding in the seeds; it must be of an expected kind."""
-    for seed in SEEDS:
-        outcome = run_ensemble_seed(seed, shape(faults, ring))
-        if outcome.violation:
-            assert any(word in outcome.violation for word in words), outcome.violation
-            return outcome
-    pytest.fail(f"not caught in {len(SEEDS)} seeds")
+    return caught_as(words, lambda seed: run_ensemble_seed(seed, shape(faults, ring)), SEEDS)
 
 
 @pytest.mark.parametrize("ring", [3, 20])
@@ -240,13 +236,7 @@ def test_4394_what_was_proposed_before_uptodate_is_dropped(monkeypatch: pytest.M
 
 
 def test_an_acknowledgement_is_sent_when_the_write_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    append = Keeper.append
-
-    def hasty(self: Keeper, zxid: int, payload: bytes) -> None:
-        append(self, zxid, payload)
-        self.on_persisted(zxid)
-
-    monkeypatch.setattr(Keeper, "append", hasty)
+    acknowledge_before_the_write(monkeypatch, Keeper)
     caught("D3", "D4", "logged", "AssertionError")
 
 

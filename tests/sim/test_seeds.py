@@ -1,16 +1,11 @@
 """Whole ensembles under faults: no invariant breaks, and after healing there is progress in bounded time."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from seeded import assert_whole, python, told_twice
 
 from zktw.sim.faults import Faults
 from zktw.sim.run import Shape, run_seed, shape_of
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # In CI; more by `zktw sim --seeds A..B`.
 SEEDS = range(1, 301)
 BLOCK = 20
@@ -21,8 +16,7 @@ def test_invariants_hold(first: int) -> None:
     for seed in range(first, first + BLOCK):
         shape = shape_of(seed)
         outcome = run_seed(seed, shape)
-        story = "\n".join(outcome.story[-60:])
-        assert not outcome.violation, f"{story}\n{outcome.violation}\nreplay: zktw sim --seed {seed} {shape.options}"
+        assert_whole(outcome, f"--seed {seed} {shape.options}")
         assert outcome.elections > 0, f"seed {seed} did no work worth checking"
 
 
@@ -50,14 +44,8 @@ def test_hierarchical_quorums() -> None:
         assert not outcome.violation, outcome.violation
 
 
-def _told(seed: int, hash_seed: str) -> str:
-    command = [sys.executable, "-m", "zktw.tools.main", "sim", "--seed", str(seed)]
-    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(CHECKOUT)}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
-
-
 def test_a_seed_tells_the_same_story_under_any_hash_seed() -> None:
-    stories = [_told(8, hash_seed) for hash_seed in ("1", "2")]
+    stories = told_twice("--seed", "8")
     assert stories[0] == stories[1]
     assert stories[0].count("\n") > 100
 
@@ -68,5 +56,5 @@ def test_a_simulation_loads_no_reactor() -> None:
         "assert not run_seed(3, shape_of(3)).violation\n"
         "sys.exit('twisted.internet.reactor' in sys.modules)"
     )
-    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    assert subprocess.run([sys.executable, "-c", program], env=environ, check=False, cwd=CHECKOUT).returncode == 0
+    run = python("-c", program)
+    assert run.returncode == 0, run.stderr

@@ -1,16 +1,11 @@
 """A server alone under faults: no invariant breaks, all kinds of faults come, and a seed is the same run each time."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from seeded import assert_whole, told_twice
 
 from zktw.sim.data_faults import DataFaults
 from zktw.sim.data_run import DataOutcome, DataShape, data_shape_of, run_data_seed
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # In CI; more by `zktw sim --standalone --seeds A..B`.
 SEEDS = range(1, 101)
 BLOCK = 20
@@ -21,9 +16,7 @@ def test_invariants_hold(first: int) -> None:
     total = DataOutcome(0)
     for seed in range(first, first + BLOCK):
         outcome = run_data_seed(seed, data_shape_of(seed))
-        story = "\n".join(outcome.story[-60:])
-        replay = f"zktw sim --standalone --seed {seed}"
-        assert not outcome.violation, f"{story}\n{outcome.violation}\nreplay: {replay}"
+        assert_whole(outcome, f"--standalone --seed {seed}")
         assert outcome.restarts > 1
         total.add(outcome)
     kinds = {kind.removesuffix("_every_ms") for kind in DataFaults.__slots__} - {"loss"}
@@ -58,14 +51,8 @@ def test_a_log_that_is_not_synced_is_found_out() -> None:
     assert "durable" in run_data_seed(1, DataShape(lines=("forceSync=no",))).violation
 
 
-def _fingerprint(hash_seed: str) -> str:
-    command = [sys.executable, "-m", "zktw.tools.main", "sim", "--standalone", "--seed", "8"]
-    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(CHECKOUT)}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
-
-
 def test_a_seed_is_the_same_run_under_any_hash_seed() -> None:
-    told = [_fingerprint(hash_seed) for hash_seed in ("1", "2")]
+    told = told_twice("--standalone", "--seed", "8")
     assert told[0] == told[1]
     assert "trace " in told[0]
     assert run_data_seed(8, data_shape_of(8)).fingerprint != run_data_seed(9, data_shape_of(9)).fingerprint

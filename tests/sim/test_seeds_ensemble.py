@@ -1,16 +1,11 @@
 """Ensembles with clients under faults: no invariant breaks, all kinds come, and a seed is the same run each time."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from seeded import assert_whole, told_twice
 
 from zktw.sim.ensemble_faults import EnsembleFaults
 from zktw.sim.ensemble_run import EnsembleOutcome, ensemble_shape_of, run_ensemble_seed
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 # In CI; more by `zktw sim --replicated --seeds A..B`.
 SEEDS = range(1, 61)
 BLOCK = 20
@@ -21,9 +16,7 @@ def test_invariants_hold(first: int) -> None:
     total = EnsembleOutcome(0)
     for seed in range(first, first + BLOCK):
         outcome = run_ensemble_seed(seed, ensemble_shape_of(seed))
-        story = "\n".join(outcome.story[-60:])
-        replay = f"zktw sim --replicated --seed {seed}"
-        assert not outcome.violation, f"{story}\n{outcome.violation}\nreplay: {replay}"
+        assert_whole(outcome, f"--replicated --seed {seed}")
         total.add(outcome)
     # A cut (TRUNC) never goes back behind the start of an epoch, so few seeds have one.
     assert {"DIFF", "SNAP"} <= total.syncs.keys()
@@ -43,13 +36,7 @@ def test_where_nothing_fails_no_session_ends_and_nobody_is_elected_anew(seed: in
     assert outcome.healed_ms < 1000
 
 
-def _told(hash_seed: str) -> str:
-    command = [sys.executable, "-m", "zktw.tools.main", "sim", "--replicated", "--seed", "3", "--seconds", "4"]
-    environ = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(CHECKOUT)}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, cwd=CHECKOUT).stdout
-
-
 def test_a_seed_is_the_same_run_under_any_hash_seed() -> None:
-    told = [_told(hash_seed) for hash_seed in ("1", "2")]
+    told = told_twice("--replicated", "--seed", "3", "--seconds", "4")
     assert told[0] == told[1]
     assert "trace " in told[0]
