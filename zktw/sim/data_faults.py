@@ -1,10 +1,10 @@
 """DataFaults: what goes wrong around a server alone and its clients, drawn from the world's seed."""
 
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from zktw.sim.disk import SimCrash
+from zktw.sim.plan import Plan
 from zktw.sim.standalone import SID, StandaloneWorld
 
 
@@ -40,40 +40,14 @@ OPERATIONS = ("open", "pwrite", "sync", "rename", "sync_directory", "remove", "t
 FILES = ("log.", "snapshot.", "")
 
 
-class DataFaultPlan:
+class DataFaultPlan(Plan):
     """Brings faults over a world until it is told to stop."""
 
+    _world: StandaloneWorld
+
     def __init__(self, world: StandaloneWorld, faults: DataFaults) -> None:
-        self._world = world
-        self._random = world.random
-        self._on = True
-        world.network.loss = faults.loss
-        for name in DataFaults.__slots__:
-            every_ms = getattr(faults, name)
-            if name != "loss" and every_ms:
-                self._plan(name.removesuffix("_every_ms"), every_ms)
-
-    def stop(self) -> None:
-        """No more faults, and those that last come to their end by heal()."""
-        self._on = False
-
-    def _plan(self, kind: str, every_ms: float) -> None:
-        self._world.schedule.after(self._random.expovariate(1000 / every_ms), None, self._strike, kind, every_ms)
-
-    def _strike(self, kind: str, every_ms: float) -> None:
-        if not self._on:
-            return
-        if getattr(self, f"_{kind}")() is not False:
-            self._world.count_fault(kind)
-        self._plan(kind, every_ms)
-
-    def _later(self, low_s: float, high_s: float, function: Callable[..., object], *args: object) -> None:
-        delay_s = low_s + self._random.random() * (high_s - low_s)
-        self._world.schedule.after(delay_s, None, self._if_on, function, args)
-
-    def _if_on(self, function: Callable[..., object], args: tuple[object, ...]) -> None:
-        if self._on:
-            function(*args)
+        super().__init__(world, faults.loss)
+        self._plan_all(faults, DataFaults.__slots__)
 
     # -- the server --------------------------------------------------------------------------------------------------
 
@@ -149,12 +123,6 @@ class DataFaultPlan:
         self._world.tell(0, f"nothing gets from {pair[0]} to {pair[1]}")
         self._later(0.2, 5.0, self._mend)
 
-    def _mend(self) -> None:
-        loss = self._world.network.loss
-        self._world.network.heal()
-        self._world.network.loss = loss
-        self._world.tell(0, "links are whole")
-
     def _slow_link(self) -> None:
         pair = [self._some_host(), self._world.servers[SID].host]
         self._random.shuffle(pair)
@@ -166,9 +134,6 @@ class DataFaultPlan:
     def _slow_disk(self) -> None:
         self._world.slow_disk_s = self._random.random() * 0.3
         self._later(0.3, 2.0, self._fast_disk)
-
-    def _fast_disk(self) -> None:
-        self._world.slow_disk_s = 0.0
 
     def _full_disk(self) -> None:
         self._world.disk_failed = True

@@ -82,16 +82,14 @@ class EnsembleFaultPlan(FaultPlan):
         self._ensemble = world
         self._awaited_packet: tuple[PacketType, bool] | None = None
         world.packet_watchers.append(self._watch_packet)
-        for name in EnsembleFaults.__slots__[1:]:
-            every_ms = getattr(faults, name)
-            if every_ms:
-                self._plan(name.removesuffix("_every_ms"), every_ms)
+        self._plan_all(faults, EnsembleFaults.__slots__)
 
     # -- where it hurts ----------------------------------------------------------------------------------------------
 
-    def _packet(self) -> None:
+    def _packet(self) -> bool:
         """Behind the next packet of a kind its sender or its receiver is struck."""
         self._awaited_packet = (self._random.choice(PACKETS), self._random.random() < 0.5)
+        return False
 
     def _watch_packet(self, kind: PacketType, sender: int, receiver: int) -> None:
         if self._awaited_packet is None or not self._on or kind != self._awaited_packet[0]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from zktw.sim.plan import Plan
 from zktw.sim.world import Moment, World
 from zktw.wire.effects import Elected, EpochAcked, EpochAgreed, LearnerSynced, PersistEpoch, Serving
 
@@ -33,62 +34,24 @@ class Faults:
 TURNING_POINTS = (Elected, EpochAgreed, PersistEpoch, EpochAcked, LearnerSynced, Serving)
 
 
-class FaultPlan:
+class FaultPlan(Plan):
     """Brings faults over a world until it is told to stop."""
 
+    _world: World
+
     def __init__(self, world: World, faults: Faults) -> None:
-        self._world = world
-        self._random = world.random
-        self._on = True
+        super().__init__(world, faults.loss)
         # What the next ambush waits for.
         self._awaited: type | None = None
         world.watchers.append(self._watch)
-        world.network.loss = faults.loss
-        for kind, every_ms in (
-            ("crash", faults.crash_every_ms),
-            ("crash_point", faults.crash_point_every_ms),
-            ("stop", faults.stop_every_ms),
-            ("pause", faults.pause_every_ms),
-            ("partition", faults.partition_every_ms),
-            ("one_way", faults.one_way_every_ms),
-            ("reset", faults.reset_every_ms),
-            ("slow_link", faults.slow_link_every_ms),
-            ("slow_disk", faults.slow_disk_every_ms),
-            ("full_disk", faults.full_disk_every_ms),
-            ("ambush", faults.ambush_every_ms),
-        ):
-            if every_ms:
-                self._plan(kind, every_ms)
-
-    def stop(self) -> None:
-        """No more faults, and those that last come to their end by World.heal()."""
-        self._on = False
-
-    def _plan(self, kind: str, every_ms: float) -> None:
-        delay_s = self._random.expovariate(1000 / every_ms)
-        self._world.schedule.after(delay_s, None, self._strike, kind, every_ms)
-
-    def _strike(self, kind: str, every_ms: float) -> None:
-        if not self._on:
-            return
-        getattr(self, f"_{kind}")()
-        if kind not in ("ambush", "packet"):  # which come later, if at all
-            self._world.count_fault(kind)
-        self._plan(kind, every_ms)
+        self._plan_all(faults, Faults.__slots__)
 
     def _some_sid(self) -> int:
         return self._random.choice(list(self._world.servers))
 
-    def _later(self, low_s: float, high_s: float, function: object, *args: object) -> None:
-        delay_s = low_s + self._random.random() * (high_s - low_s)
-        self._world.schedule.after(delay_s, None, self._if_on, function, args)
-
-    def _if_on(self, function: object, args: tuple[object, ...]) -> None:
-        if self._on and callable(function):
-            function(*args)
-
-    def _ambush(self) -> None:
+    def _ambush(self) -> bool:
         self._awaited = self._random.choice(TURNING_POINTS)
+        return False
 
     def _watch(self, moment: Moment) -> None:
         """Strike where it hurts: at once after what was waited for, or in the next few milliseconds."""
@@ -152,12 +115,6 @@ class FaultPlan:
             world.tell(0, f"nothing gets from {source} to {target}")
             self._later(0.2, 6.0, self._mend)
 
-    def _mend(self) -> None:
-        loss = self._world.network.loss
-        self._world.network.heal()
-        self._world.network.loss = loss
-        self._world.tell(0, "links are whole")
-
     def _reset(self) -> None:
         pipes = self._world.network.pipes()
         if pipes:
@@ -172,9 +129,6 @@ class FaultPlan:
     def _slow_disk(self) -> None:
         self._world.slow_disk_s = self._random.random() * 0.5
         self._later(0.5, 3.0, self._fast_disk)
-
-    def _fast_disk(self) -> None:
-        self._world.slow_disk_s = 0.0
 
     def _full_disk(self) -> None:
         sid = self._some_sid()

@@ -3,21 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from traceback import extract_tb
-from typing import Protocol, Self
+from typing import Self
 
 from zktw.sim.client import SimClient
+from zktw.sim.plan import Plan
 from zktw.sim.stage import Stage
 from zktw.sim.story import tell
 
 # Longer than any session that nobody speaks for, with the ticks that its end may come late.
 QUIET_MS = 6000
-
-
-class Stoppable(Protocol):
-    """A plan of faults."""
-
-    def stop(self) -> None:
-        """No more faults."""
 
 
 @dataclass
@@ -47,7 +41,7 @@ class Verdict:
 def torment(
     outcome: Verdict,
     world: Stage,
-    plan: Stoppable,
+    plan: Plan,
     chaos_ms: float,
     settle: Callable[[], float],
     *,
