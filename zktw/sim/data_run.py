@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from zktw.sim.crowd import all_answered, half_vanish, let_rest, where_they_are
 from zktw.sim.data_checkers import DataCheckers
 from zktw.sim.data_faults import DataFaultPlan, DataFaults
 from zktw.sim.standalone import SID, StandaloneWorld
 from zktw.sim.surroundings import surroundings
-from zktw.sim.trial import Verdict, all_answered, half_vanish, let_rest, torment, way_back, where_they_are
+from zktw.sim.trial import Verdict, torment, way_back
 
 # All clients are served again, and have their answers, in so much time after healing.
 PROGRESS_MS = 30_000

@@ -9,7 +9,7 @@ from zktw.node.build import Node
 from zktw.node.clock import Random
 from zktw.node.datahost import DataHost
 from zktw.node.keeper import Keeper
-from zktw.sim.client import SimClient
+from zktw.sim.crowd import make_clients, revive
 from zktw.sim.disk import SimDisk
 from zktw.sim.schedule import Process
 from zktw.sim.world import CLIENT_PORT, Server, World
@@ -60,18 +60,7 @@ class EnsembleWorld(World):
             server.rate = 1 + (self.random.random() - 0.5) * 0.04
             server.wall_ms = (self.random.random() - 0.5) * 20_000
         members = [(server.host, CLIENT_PORT) for server in self.servers.values()]
-        self.clients = [
-            SimClient(
-                self.schedule,
-                self.network,
-                f"10.0.1.{number}",
-                members,
-                Random(self.random.random()),
-                self.random.choice((1500, 2000, 4000)),
-                registers=REGISTERS,
-            )
-            for number in range(1, clients + 1)
-        ]
+        self.clients = make_clients(self, clients, members, registers=REGISTERS)
 
     def _load(self, server: Server) -> Config:
         config = super()._load(server)
@@ -165,6 +154,4 @@ class EnsembleWorld(World):
     def heal(self) -> None:
         """All links good, all disks fast and with room, all servers running, all clients alive."""
         super().heal()
-        for client in self.clients:
-            self.schedule.resume(client.process)
-            client.start_again()
+        revive(self, self.clients)

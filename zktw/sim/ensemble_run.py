@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from zktw.sim.crowd import all_answered, half_vanish, let_rest, where_they_are
 from zktw.sim.ensemble import EnsembleWorld
 from zktw.sim.ensemble_faults import EnsembleFaultPlan, EnsembleFaults
 from zktw.sim.replica_checkers import ReplicaCheckers
 from zktw.sim.surroundings import surroundings
-from zktw.sim.trial import Verdict, all_answered, half_vanish, let_rest, torment, way_back, where_they_are
+from zktw.sim.trial import Verdict, torment, way_back
 
 # All servers serve again, and all clients have their answers, in so much time after healing.
 PROGRESS_MS = 40_000

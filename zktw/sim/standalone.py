@@ -7,7 +7,7 @@ from typing import Any
 from zktw.config import Config
 from zktw.node.build import Node
 from zktw.node.clock import Random
-from zktw.sim.client import SimClient
+from zktw.sim.crowd import make_clients, revive
 from zktw.sim.reactor import SimReactor, SimWorker
 from zktw.sim.schedule import Process
 from zktw.sim.stage import CLIENT_PORT, DATA, TICK_MS, Server, Stage
@@ -55,17 +55,7 @@ class StandaloneWorld(Stage):
             "znode.container.checkIntervalMs=1500",
             *lines,
         ]
-        self.clients = [
-            SimClient(
-                self.schedule,
-                self.network,
-                f"10.0.1.{number}",
-                [(server.host, CLIENT_PORT)],
-                Random(self.random.random()),
-                self.random.choice((1500, 2000, 4000)),
-            )
-            for number in range(1, clients + 1)
-        ]
+        self.clients = make_clients(self, clients, [(server.host, CLIENT_PORT)])
         self.schedule.after(0.05, None, self.start, SID)
 
     def config(self) -> Config:
@@ -114,6 +104,4 @@ class StandaloneWorld(Stage):
     def heal(self) -> None:
         """All links good, the disk fast and with room, the server running, all clients alive."""
         super().heal()
-        for client in self.clients:
-            self.schedule.resume(client.process)
-            client.start_again()
+        revive(self, self.clients)

@@ -1,17 +1,13 @@
-"""Trial: what any seed's run goes through, whatever its world: chaos, healing, the way back, the verdict, quiet."""
+"""Trial: what any seed's run goes through, whatever its world: chaos, healing, the way back, the verdict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from traceback import extract_tb
 from typing import Self
 
-from zktw.sim.client import SimClient
 from zktw.sim.plan import Plan
 from zktw.sim.stage import Stage
 from zktw.sim.story import tell
-
-# Longer than any session that nobody speaks for, with the ticks that its end may come late.
-QUIET_MS = 6000
 
 
 @dataclass
@@ -74,27 +70,3 @@ def way_back(world: Stage, whole: Callable[[], bool], limit_ms: int, states: Cal
     if not world.run_until(whole, limit_ms=limit_ms) and not world.broken:
         world.broken = f"no progress in {limit_ms} ms after healing: {states()}"
     return world.now_ms - began_ms
-
-
-def all_answered(clients: Sequence[SimClient]) -> bool:
-    """Whether no client waits for anything."""
-    return all(client.idle for client in clients)
-
-
-def let_rest(clients: Sequence[SimClient]) -> None:
-    """They ask for nothing more."""
-    for client in clients:
-        client.busy = False
-
-
-def where_they_are(clients: Sequence[SimClient]) -> str:
-    """By client whether it is connected, and what it waits for."""
-    return str({client.host: (client.connected, client.waiting) for client in clients})
-
-
-def half_vanish(world: Stage, clients: Sequence[SimClient]) -> set[int]:
-    """Every second client dies, and in time nothing is left of those; the sessions that must live then."""
-    for client in clients[::2]:
-        client.die()
-    world.run(QUIET_MS)
-    return {client.session_id for client in clients[1::2]}
