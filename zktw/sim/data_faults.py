@@ -1,6 +1,5 @@
 """DataFaults: what goes wrong around a server alone and its clients, drawn from the world's seed."""
 
-import errno
 from dataclasses import dataclass
 
 from zktw.sim.disk import SimCrash
@@ -72,21 +71,16 @@ class DataFaultPlan(Plan):
         return True
 
     def _crash_at_kind(self, operation: str, file: str, skipped: int, power: bool) -> None:
-        world, disk = self._world, self._world.servers[SID].disk
-        left = skipped
+        world = self._world
 
-        def before(name: str, path: str) -> None:
-            nonlocal left
-            if operation not in (name, "") or file not in path:
-                return
-            left -= 1
-            if left < 0:
-                world.tell(SID, f"dies at {name} of {path}")
-                world.count_fault(f"died at {name}")
-                world.crash(SID, power=power)
-                raise SimCrash
+        def die(name: str, path: str) -> None:
+            world.tell(SID, f"dies at {name} of {path}")
+            world.count_fault(f"died at {name}")
+            world.crash(SID, power=power)
+            raise SimCrash
 
-        disk.before = before
+        disk = world.servers[SID].disk
+        disk.strike_later(skipped, lambda name, path: operation in (name, "") and file in path, die)
 
     def _stop(self) -> None:
         self._world.stop(SID)
@@ -146,24 +140,16 @@ class DataFaultPlan(Plan):
 
     def _failing_sync(self) -> bool:
         """One write or sync to come fails; what it was to write may be on the platter later, or never."""
-        world, disk = self._world, self._world.servers[SID].disk
+        world = self._world
         if world.node is None:
             return False
-        left = self._random.randint(0, 10)
 
-        def before(name: str, path: str) -> None:
-            nonlocal left
-            if name not in ("pwrite", "sync", "sync_directory"):
-                return
-            left -= 1
-            if left < 0:
-                disk.before = lambda operation, path: None
-                world.disk_failed = True
-                world.count_fault("sync failed")
-                world.tell(SID, f"{name} of {path} fails")
-                raise OSError(errno.EIO, "Input/output error", path)
+        def tell(name: str, path: str) -> None:
+            world.disk_failed = True
+            world.count_fault("sync failed")
+            world.tell(SID, f"{name} of {path} fails")
 
-        disk.before = before
+        world.servers[SID].disk.fail_later(self._random.randint(0, 10), tell)
         return True
 
     # -- clients -----------------------------------------------------------------------------------------------------

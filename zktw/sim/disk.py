@@ -148,6 +148,31 @@ class SimDisk:
         self._changes: list[tuple[str, Inode | None]] = []
         self._directories: dict[str, None] = {"/": None}
 
+    def strike_later(
+        self, skipped: int, concerns: Callable[[str, str], bool], strike: Callable[[str, str], None]
+    ) -> None:
+        """Before the operation that comes after so many others that it concerns, strike, which raises as `before`."""
+        left = skipped
+
+        def before(name: str, path: str) -> None:
+            nonlocal left
+            if concerns(name, path):
+                left -= 1
+                if left < 0:
+                    strike(name, path)
+
+        self.before = before
+
+    def fail_later(self, skipped: int, tell: Callable[[str, str], None]) -> None:
+        """After so many others a write or sync fails, once; what it was to write may be on the platter later."""
+
+        def fail(name: str, path: str) -> None:
+            self.before = lambda operation, path: None
+            tell(name, path)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+        self.strike_later(skipped, lambda name, path: name in ("pwrite", "sync", "sync_directory"), fail)
+
     def _operation(self, name: str, path: str) -> None:
         self.operations += 1
         self.before(name, path)

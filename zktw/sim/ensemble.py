@@ -1,6 +1,5 @@
 """EnsembleWorld: an ensemble of real servers and its clients, under one seed."""
 
-import errno
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -112,24 +111,14 @@ class EnsembleWorld(World):
 
     def fail_write(self, sid: int, skipped: int) -> None:
         """After so many others a write or sync of a server fails."""
-        disk, left = self.servers[sid].disk, skipped
 
-        def before(name: str, path: str) -> None:
-            nonlocal left
-            if name not in ("pwrite", "sync", "sync_directory"):
-                return
-            left -= 1
-            if left < 0:
-                disk.before = lambda operation, path: None
-                self.disk_failed[sid] = None
-                self.count_fault("sync failed")
-                self.tell(sid, f"{name} of {path} fails")
-                self.schedule.after(
-                    DISK_FAILED_S, None, self._check_ended, self.servers[sid], self.servers[sid].process
-                )
-                raise OSError(errno.EIO, "Input/output error", path)
+        def tell(name: str, path: str) -> None:
+            self.disk_failed[sid] = None
+            self.count_fault("sync failed")
+            self.tell(sid, f"{name} of {path} fails")
+            self.schedule.after(DISK_FAILED_S, None, self._check_ended, self.servers[sid], self.servers[sid].process)
 
-        disk.before = before
+        self.servers[sid].disk.fail_later(skipped, tell)
 
     def _check_ended(self, sid: int, process: Process | None) -> None:
         if process is not None and process.alive and not process.paused:

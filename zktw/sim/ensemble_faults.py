@@ -106,22 +106,16 @@ class EnsembleFaultPlan(FaultPlan):
         if not world.servers[sid].alive:
             return
         power, operation, file = random.random() < 0.7, random.choice(OPERATIONS), random.choice((*FILES, "Epoch"))
-        left = random.randint(0, 3)
+
+        def die(name: str, path: str) -> None:
+            world.tell(sid, f"dies at {name} of {path}")
+            world.count_fault(f"died at {name}")
+            world.crash(sid, power=power)
+            self._later(0.1, 2.0, world.start, sid)
+            raise SimCrash
+
         disk = world.servers[sid].disk
-
-        def before(name: str, path: str) -> None:
-            nonlocal left
-            if operation != name or file not in path:
-                return
-            left -= 1
-            if left < 0:
-                world.tell(sid, f"dies at {name} of {path}")
-                world.count_fault(f"died at {name}")
-                world.crash(sid, power=power)
-                self._later(0.1, 2.0, world.start, sid)
-                raise SimCrash
-
-        disk.before = before
+        disk.strike_later(random.randint(0, 3), lambda name, path: operation == name and file in path, die)
 
     def _diverge(self) -> None:
         """A leader goes on logging what its clients want, and nobody hears of it; then it dies."""
