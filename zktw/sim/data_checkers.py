@@ -14,19 +14,14 @@ from zktw.sim.disk import SimDisk
 from zktw.sim.history import Entry, History
 from zktw.sim.pipe import Pipe
 from zktw.sim.standalone import SID, StandaloneWorld
-from zktw.sim.txn_checkers import TxnCheckers
+from zktw.sim.txn_checkers import TxnCheckers, records_of
 from zktw.storage.datadir import DataDir
 from zktw.storage.recovery import Recovered, Rules, recover
 from zktw.terms.codes import OpCode
 from zktw.terms.errors import StorageError
-from zktw.tree.database import Database
-from zktw.tree.node import acl_of, unpack_node
-from zktw.wire.records import Acls
 
 # An expiry is decided a little before it shows on the disk, and a stall shorter than this may cost its victims so much.
 SILENCE_SLACK_S = 0.6
-# All of a node, with its list in place of the list's number, which is another one after a restart.
-Record = tuple[object, Acls]
 
 
 class _Session:
@@ -207,7 +202,7 @@ class DataCheckers(TxnCheckers):
             self.fail(f"D5: replay comes to 0x{replayed.last_zxid:x} and {replayed.sessions}")
         if replayed.tree.digest != memory.tree.digest:
             self.fail(f"digest: 0x{memory.tree.digest:x} in memory, 0x{replayed.tree.digest:x} by replay")
-        if _records(replayed) != _records(memory):
+        if records_of(replayed) != records_of(memory):
             self.fail("D5: replay of snapshot and log gives another tree than memory held")
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -219,18 +214,8 @@ class DataCheckers(TxnCheckers):
             cnxn = self._cnxns.get(pipe.number)
             if cnxn is not None and cnxn.session_id in living and pipe.near is not None and pipe.near.connected:
                 cnxn.check_watches(len(self.txns))
-        if set(self.model.sessions) != living:
-            dead, gone = sorted(set(self.model.sessions) - living), sorted(living - set(self.model.sessions))
-            self.fail(f"C2: sessions of nobody are kept: {dead}; lost are {gone}")
+        self.check_sessions(living)
         node = self._world.servers[SID].node
         assert node is not None
         assert node.keeper is not None
         self.check_database(node.keeper.database, len(self.txns))
-
-
-def _records(database: Database) -> dict[str, Record]:
-    nodes = database.tree.nodes
-    return {
-        path: (unpack_node(record)._replace(acl=0), database.tree.acls.get(acl_of(record)))
-        for path, record in nodes.items()
-    }

@@ -14,13 +14,12 @@ from zktw.sim.history import Entry
 from zktw.sim.ledger import Ledger
 from zktw.sim.linear import Kind, Operation, is_linearizable
 from zktw.sim.pipe import Pipe
-from zktw.sim.txn_checkers import TxnCheckers
+from zktw.sim.txn_checkers import TxnCheckers, records_of
 from zktw.sim.world import CLIENT_PORT, Moment, Server
 from zktw.sim.zab_checkers import ZabCheckers
 from zktw.terms.codes import OpCode
 from zktw.terms.zxid import epoch_of, format_zxid
 from zktw.tree.database import Database
-from zktw.tree.node import acl_of, unpack_node
 from zktw.wire.effects import Serving
 
 CONFIG_NODE = "/zookeeper/config"
@@ -177,9 +176,7 @@ class ReplicaCheckers(TxnCheckers):
             cnxn = self._cnxns.get(pipe.number)
             if cnxn is not None and cnxn.session_id in living and pipe.near is not None and pipe.near.connected:
                 cnxn.check_watches(self.ledger.last)
-        if set(self.model.sessions) != living:
-            dead, gone = sorted(set(self.model.sessions) - living), sorted(living - set(self.model.sessions))
-            self.fail(f"C2: sessions of nobody are kept: {dead}; lost are {gone}")
+        self.check_sessions(living)
         records = None
         for server in self._world.servers.values():
             self.zab.check_history(server, server.epoch + 1)
@@ -192,6 +189,8 @@ class ReplicaCheckers(TxnCheckers):
                 self.fail(f"end: server {server.sid} is at {format_zxid(at)}, not {format_zxid(last)}")
             self.check_memory(server)
             held = records_of(database)
+            # It comes from each server's own file.
+            held.pop(CONFIG_NODE, None)
             if records is not None and held != records:
                 paths = [path for path in held.keys() | records.keys() if held.get(path) != records.get(path)]
                 told = [(path, held.get(path), records.get(path)) for path in sorted(paths)[:2]]
@@ -209,13 +208,3 @@ class ReplicaCheckers(TxnCheckers):
             ]
             if not is_linearizable(operations):
                 self.fail(f"linear: no order of {len(operations)} writes to {path} gives what was answered")
-
-
-def records_of(database: Database) -> dict[str, object]:
-    """All of each node, its list in place of the list's number. The configuration's comes from each server's file."""
-    acls = database.tree.acls
-    return {
-        path: (unpack_node(record)._replace(acl=0), acls.get(acl_of(record)))
-        for path, record in database.tree.nodes.items()
-        if path != CONFIG_NODE
-    }

@@ -7,7 +7,7 @@ from zktw.sim.history import Entry
 from zktw.sim.model import CONTAINER, SYSTEM, Model, split
 from zktw.terms.codes import ErrorCode
 from zktw.tree.database import Database
-from zktw.tree.node import stat_of, unpack_node
+from zktw.tree.node import acl_of, stat_of, unpack_node
 from zktw.wire.txn import CloseSessionTxn, CreateSessionTxn, DeleteTxn, ErrorTxn
 
 
@@ -115,3 +115,18 @@ class TxnCheckers(ABC):
                 self.fail(f"D5: {path} is not what it should be at 0x{zxid:x} at {who}: {wrong}; {fields}, not {node}")
             elif database.tree.acls_of(record) != node.acls:
                 self.fail(f"D5: {path} has the list {database.tree.acls_of(record)}, not {node.acls}")
+
+    def check_sessions(self, living: set[int]) -> None:
+        """These sessions are there, and no others."""
+        if set(self.model.sessions) != living:
+            dead, gone = sorted(set(self.model.sessions) - living), sorted(living - set(self.model.sessions))
+            self.fail(f"C2: sessions of nobody are kept: {dead}; lost are {gone}")
+
+
+def records_of(database: Database) -> dict[str, object]:
+    """All of each node, its list in place of the list's number, which is another one after a restart."""
+    acls = database.tree.acls
+    return {
+        path: (unpack_node(record)._replace(acl=0), acls.get(acl_of(record)))
+        for path, record in database.tree.nodes.items()
+    }
