@@ -116,7 +116,7 @@ class EnsembleWorld(World):
             self.disk_failed[sid] = None
             self.count_fault("sync failed")
             self.tell(sid, f"{name} of {path} fails")
-            self.schedule.after(DISK_FAILED_S, None, self._check_ended, self.servers[sid], self.servers[sid].process)
+            self.schedule.after(DISK_FAILED_S, None, self._check_ended, sid, self.servers[sid].process)
 
         self.servers[sid].disk.fail_later(skipped, tell)
 
