@@ -400,6 +400,15 @@ class FalseLeader:
         """The next connection of our learner."""
         return Talk(self._quorum.accept()[0])
 
+    def forget(self) -> None:
+        """Connections that were made and not accepted yet: of a process that is no more."""
+        patience = self._quorum.gettimeout()
+        self._quorum.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._quorum.accept()[0].close()
+        self._quorum.settimeout(patience)
+
 
 @dataclass
 class Term:
@@ -743,6 +752,7 @@ def absurd_leader(report: Report, seed: int, count: int) -> None:
                     return
                 if rng.random() < 0.1:
                     node.kill()
+                    false.forget()
                     ensemble.start(node)
         except (OSError, TimeoutError, AssertionError) as error:
             time.sleep(1.0)
